@@ -1,0 +1,22 @@
+"""Evaluate on CamVid.
+
+python eval.py -e last                 also: -e 30, -e 20-34, -e 20-, -e FILE.pth
+python eval.py -e last -s -p pictures  save pictures of the predictions
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from furnace.datasets.classes import read_classes
+from furnace.datasets.lists import cityscapes_items
+from furnace.engine.command import evaluate
+
+
+def classes(C):
+    return read_classes(os.path.join(C.dataset_path, 'classes.json'))
+
+
+if __name__ == '__main__':
+    sys.exit(evaluate(__file__, cityscapes_items, classes))

@@ -1,0 +1,89 @@
+"""CPCL on Cityscapes, ResNet-50.
+
+Recipe of Fan et al., IEEE TIP 2023. The paper reports a mIoU of 69.92, 74.60, 76.98 and 78.17 % on val for
+labeled_ratio = 16, 8, 4 and 2.   Run:  python train.py labeled_ratio=8 && python eval.py -e last
+"""
+
+import os
+import sys
+
+volna = os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, volna)
+
+from furnace.engine.config import Config
+
+config = C = Config()
+
+# What you are most likely to change
+C.labeled_ratio = 8  # 1/8 of the training images have labels; lists and epochs follow
+C.method = 'cpcl'  # 'cpcl', 'cps', 'supervised', 'intersection' (both branches), 'union' (both branches)
+C.backbone = 'resnet50'  # 'resnet50', 'resnet101', 'resnet18'
+C.reweight = True  # weight the pseudo labels with the teachers' confidence
+C.cutmix = True  # mix two unlabelled images
+C.seed = 12345
+
+# Where things are
+C.volna = volna
+C.dataset_path = os.path.join(C.volna, 'DATA', 'city')
+C.img_root_folder = C.dataset_path
+C.gt_root_folder = C.dataset_path
+C.pretrained_model = os.path.join(C.volna, 'DATA', 'pytorch-weight', f'{C.backbone}_v1c.pth')  # None: start at random
+C.log_dir = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'log')
+C.snapshot_dir = os.path.join(C.log_dir, 'snapshot')
+C.device = '0'  # as -d, which overrides it
+
+# Lists
+lists = os.path.join(C.dataset_path, 'config_new')
+subset = os.path.join(lists, 'subset_train')
+C.train_source = os.path.join(subset, f'train_aug_labeled_1-{C.labeled_ratio}.txt')
+C.unsup_source = os.path.join(subset, f'train_aug_unlabeled_1-{C.labeled_ratio}.txt')
+C.eval_source = os.path.join(lists, 'val.txt')
+C.test_source = os.path.join(lists, 'test.txt')
+C.demo_source = os.path.join(lists, 'demo.txt')
+
+# Images and classes
+C.num_classes = 19
+C.background = 255  # label of void pixels
+C.image_mean = [0.485, 0.456, 0.406]  # R, G, B
+C.image_std = [0.229, 0.224, 0.225]
+C.image_height = 800  # crop, pixels
+C.image_width = 800
+C.train_scale_array = [0.5, 0.75, 1, 1.5, 1.75, 2.0]
+C.num_train_imgs = 2975
+C.num_eval_imgs = 500
+C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
+
+# CutMix
+C.cutmix_mask_prop_range = [0.25, 0.5]  # a box's share of the area, before division by the number of boxes
+C.cutmix_boxmask_n_boxes = 3
+C.cutmix_boxmask_fixed_aspect_ratio = False
+C.cutmix_boxmask_by_size = False
+C.cutmix_boxmask_outside_bounds = False
+C.cutmix_boxmask_no_invert = False
+
+# Training
+C.batch_size = 16  # labelled images, and as many of u0 and of u1
+C.nepochs = {16: 128, 8: 137, 4: 160, 2: 240}.get(C.labeled_ratio)
+C.max_samples = max(C.num_train_imgs // C.labeled_ratio, C.num_unsup_imgs)
+C.niters_per_epoch = max(1, C.max_samples // C.batch_size)
+C.lr = 0.01
+C.lr_power = 0.9
+C.momentum = 0.9
+C.weight_decay = 1e-4
+C.warm_up_epoch = 0
+C.unsup_weight = 5  # λ
+C.ohem_thresh = 0.7  # probability of the true class up to which a pixel is hard
+C.ohem_min_kept = 50_000 * C.batch_size  # pixels of a batch that count at least
+C.bn_eps = 1e-5
+C.bn_momentum = 0.1
+C.num_workers = 4
+C.snapshot_iter = 2  # keep a checkpoint every 2nd epoch after nepochs // 6
+C.log_every = 10  # iterations between two reads of the losses
+
+# Evaluation
+C.eval_scale_array = [1]
+C.eval_flip = False
+C.eval_crop_size = 800
+C.eval_stride_rate = 2 / 3
+C.eval_whole = False  # whole images instead of windows
+C.eval_batch_size = 4  # windows in one forward pass

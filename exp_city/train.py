@@ -1,0 +1,23 @@
+"""Train on Cityscapes: data, loss and method as config.py says.
+
+python train.py                        one GPU, or the CPU where there is none
+python train.py labeled_ratio=4        another value for a setting of config.py
+python train.py -c auto                go on from the last checkpoint
+"""
+
+import os
+import sys
+
+sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from furnace.datasets.lists import cityscapes_items
+from furnace.engine.command import train
+from furnace.seg_opr.loss import CITYSCAPES_WEIGHTS, OhemCrossEntropy
+
+
+def criterion(C):
+    return OhemCrossEntropy(C.background, C.ohem_thresh, C.ohem_min_kept, CITYSCAPES_WEIGHTS)
+
+
+if __name__ == '__main__':
+    sys.exit(train(__file__, cityscapes_items, criterion))

@@ -1,0 +1,86 @@
+"""CPCL on the scenes that this project draws itself: the whole way in minutes, without a download or a GPU.
+
+Data: python -m furnace.datasets.scenes DATA/demo        All of it, with a comparison: make demo (in the checkout)
+"""
+
+import os
+import sys
+
+volna = os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, volna)
+
+from furnace.engine.config import Config
+
+config = C = Config()
+
+# What you are most likely to change
+C.labeled_ratio = 16  # 1/16 of the training images have labels; lists and epochs follow
+C.method = 'cpcl'  # 'cpcl', 'cps', 'supervised', 'intersection' (both branches), 'union' (both branches)
+C.backbone = 'resnet18'  # 'resnet50', 'resnet101', 'resnet18'
+C.reweight = True  # weight the pseudo labels with the teachers' confidence
+C.cutmix = True  # mix two unlabelled images
+C.seed = 12345
+
+# Where things are
+C.volna = volna
+C.dataset_path = os.path.join(C.volna, 'DATA', 'demo')
+C.img_root_folder = C.dataset_path
+C.gt_root_folder = C.dataset_path
+C.pretrained_model = None  # a file of ImageNet weights; None: start at random
+C.log_dir = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'log')
+C.snapshot_dir = os.path.join(C.log_dir, 'snapshot')
+C.device = '0'  # as -d, which overrides it
+
+# Lists
+lists = os.path.join(C.dataset_path, 'config_new')
+subset = os.path.join(lists, 'subset_train')
+C.train_source = os.path.join(subset, f'train_aug_labeled_1-{C.labeled_ratio}.txt')
+C.unsup_source = os.path.join(subset, f'train_aug_unlabeled_1-{C.labeled_ratio}.txt')
+C.eval_source = os.path.join(lists, 'val.txt')
+C.test_source = os.path.join(lists, 'test.txt')
+C.demo_source = os.path.join(lists, 'demo.txt')
+
+# Images and classes
+C.num_classes = 8
+C.background = 255  # label of void pixels
+C.image_mean = [0.485, 0.456, 0.406]  # R, G, B
+C.image_std = [0.229, 0.224, 0.225]
+C.image_height = 96  # crop, pixels
+C.image_width = 96
+C.train_scale_array = [0.5, 0.75, 1, 1.25, 1.5]
+C.num_train_imgs = 320
+C.num_eval_imgs = 60
+C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
+
+# CutMix
+C.cutmix_mask_prop_range = [0.25, 0.5]  # a box's share of the area, before division by the number of boxes
+C.cutmix_boxmask_n_boxes = 3
+C.cutmix_boxmask_fixed_aspect_ratio = False
+C.cutmix_boxmask_by_size = False
+C.cutmix_boxmask_outside_bounds = False
+C.cutmix_boxmask_no_invert = False
+
+# Training
+C.batch_size = 8  # labelled images, and as many of u0 and of u1
+C.nepochs = 8
+C.max_samples = max(C.num_train_imgs // C.labeled_ratio, C.num_unsup_imgs)
+C.niters_per_epoch = max(1, C.max_samples // C.batch_size)
+C.lr = 0.01
+C.lr_power = 0.9
+C.momentum = 0.9
+C.weight_decay = 1e-4
+C.warm_up_epoch = 0
+C.unsup_weight = 1  # λ
+C.bn_eps = 1e-5
+C.bn_momentum = 0.1
+C.num_workers = 2
+C.snapshot_iter = 2  # keep a checkpoint every 2nd epoch after nepochs // 6
+C.log_every = 10  # iterations between two reads of the losses
+
+# Evaluation
+C.eval_scale_array = [1]
+C.eval_flip = False
+C.eval_crop_size = 128
+C.eval_stride_rate = 2 / 3
+C.eval_whole = False  # whole images instead of windows
+C.eval_batch_size = 4  # windows in one forward pass

@@ -1,0 +1,33 @@
+"""The two networks that teach each other (CPCL section III)."""
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from furnace.base_model.deeplabv3plus import DeepLabV3Plus
+
+
+class DualNetwork(nn.Module):
+    """``branch1`` (conservative, the one used at test time) and ``branch2`` (progressive): same form, own weights.
+
+    The state dict has the names, shapes and order of the released CPCL and CPS checkpoints.
+
+    Args:
+        num_classes: channels of the logits.
+        backbone: name of the ResNet, see ``furnace.base_model.resnet.BACKBONES``.
+        bn_eps, bn_momentum: of every BatchNorm.
+    """
+
+    def __init__(self, num_classes: int, backbone: str = 'resnet50', bn_eps: float = 1e-5, bn_momentum: float = 0.1):
+        super().__init__()
+        norm_layer = partial(nn.BatchNorm2d, eps=bn_eps, momentum=bn_momentum)
+        self.branch1 = DeepLabV3Plus(num_classes, backbone, norm_layer)
+        self.branch2 = DeepLabV3Plus(num_classes, backbone, norm_layer)
+
+    @property
+    def branches(self) -> tuple[DeepLabV3Plus, DeepLabV3Plus]:
+        return self.branch1, self.branch2
+
+    def forward(self, x: Tensor, step: int = 1) -> Tensor:
+        """Logits (N, num_classes, H, W) of branch ``step`` (1 or 2)."""
+        return self.branches[step - 1](x)

@@ -1,0 +1,68 @@
+"""ResNet backbones with output stride 16, built on torchvision's blocks.
+
+ResNet-50 and -101 have the deep stem (three 3x3 convolutions, "v1c"/"v1s") of the released CPCL and CPS networks, with
+the state-dict names of their checkpoints; ResNet-18 keeps torchvision's plain stem, for small machines.
+"""
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1
+
+BACKBONES = {
+    'resnet18': (BasicBlock, (2, 2, 2, 2), False),
+    'resnet50': (Bottleneck, (3, 4, 6, 3), True),
+    'resnet101': (Bottleneck, (3, 4, 23, 3), True),
+}
+
+
+class Backbone(ResNet):
+    """A ResNet without pooling and classifier, layer4 dilated instead of strided.
+
+    Args:
+        name: one of ``BACKBONES``.
+        norm_layer: the normalisation, a callable of the channel count.
+
+    Attributes:
+        low_channels, high_channels: channels of the two maps that ``forward`` returns.
+    """
+
+    def __init__(self, name: str, norm_layer=nn.BatchNorm2d):
+        if name not in BACKBONES:
+            raise ValueError(f'backbone = {name!r}: choose one of {", ".join(BACKBONES)}')
+        block, layers, deep_stem = BACKBONES[name]
+        super().__init__(block, list(layers), norm_layer=norm_layer)
+        del self.fc, self.avgpool
+        if deep_stem:
+            self._deepen_stem(norm_layer)
+        self._dilate_layer4()
+        self.low_channels = 64 * block.expansion
+        self.high_channels = 512 * block.expansion
+
+    def _deepen_stem(self, norm_layer) -> None:
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(3, 64, 3, stride=2, padding=1, bias=False),
+            norm_layer(64),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 64, 3, padding=1, bias=False),
+            norm_layer(64),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 128, 3, padding=1, bias=False),
+        )
+        self.bn1 = norm_layer(128)
+        # The stem ends in 128 channels instead of 64: only the first block sees that.
+        downsample = nn.Sequential(conv1x1(128, 256), norm_layer(256))
+        self.layer1[0] = Bottleneck(128, 64, downsample=downsample, norm_layer=norm_layer)
+
+    def _dilate_layer4(self) -> None:
+        """Stride 1, and dilation 2, 4, 8 (multi-grid) in the blocks' 3x3 convolutions."""
+        for index, block in enumerate(self.layer4):
+            for module in block.modules():
+                if isinstance(module, nn.Conv2d):
+                    module.stride = (1, 1)
+                    if module.kernel_size == (3, 3):
+                        module.dilation = module.padding = (2 ** (index + 1),) * 2
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) to the maps of layer1 (stride 4) and layer4 (stride 16)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        low = self.layer1(x)
+        return low, self.layer4(self.layer3(self.layer2(low)))

@@ -1,0 +1,76 @@
+"""Class names and the colours in which label maps are shown."""
+
+import json
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from furnace.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Names in the order of the ids, and a colour (R, G, B) for each."""
+
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def palette(self) -> np.ndarray:
+        """uint8 (256, 3): the classes' colours, white for void (255), black for any other id."""
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: len(self.colors)] = self.colors
+        palette[255] = 255
+        return palette
+
+
+def voc_colormap(n: int) -> tuple[tuple[int, int, int], ...]:
+    """The first n colours of PASCAL VOC: the id's bits, lowest first, dealt to R, G, B from the highest bit down."""
+    return tuple(
+        tuple(sum((label >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3))
+        for label in range(n)
+    )
+
+
+PASCAL_VOC = Classes(
+    names=(
+        'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
+        'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor',
+    ),
+    colors=voc_colormap(21),
+)  # fmt: skip
+
+CITYSCAPES = Classes(
+    names=(
+        'road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign', 'vegetation',
+        'terrain', 'sky', 'person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle',
+    ),
+    colors=(
+        (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153),
+        (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0),
+        (0, 0, 142), (0, 0, 70), (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+    ),
+)  # fmt: skip
+
+
+def read_classes(path: str | os.PathLike) -> Classes:
+    """Classes from a file ``{"names": [...], "colors": [[r, g, b], ...]}``, as ``furnace.datasets.prepare`` writes it.
+
+    Raises:
+        UserError: the file is missing or not of this form.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+        names = tuple(str(name) for name in content['names'])
+        colors = tuple((int(r), int(g), int(b)) for r, g, b in content['colors'])
+    except FileNotFoundError:
+        raise UserError(f'{path}: no such file; python -m furnace.datasets.prepare writes it') from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{path}: expected {{"names": [...], "colors": [[r, g, b], ...]}}: {error!r}') from None
+    if len(names) != len(colors) or not names or not all(0 <= v <= 255 for color in colors for v in color):
+        raise UserError(f'{path}: needs one name and one colour (0 … 255) for each class')
+    return Classes(names, colors)

@@ -1,0 +1,57 @@
+"""Images and labels for evaluation, decoded ahead by workers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from furnace.datasets.images import read_pair
+from furnace.datasets.lists import Item
+from furnace.datasets.train_set import single_threaded
+from furnace.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class EvalSample:
+    name: str
+    image: np.ndarray
+    """uint8 (H, W, 3) RGB"""
+    label: np.ndarray
+    """uint8 (H, W), void 255"""
+
+
+class EvalSet(Dataset):
+    """Whole images with their labels, in the order of the list."""
+
+    def __init__(self, items: Sequence[Item], num_classes: int):
+        self.items, self.num_classes = items, num_classes
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> EvalSample | UserError:
+        item = self.items[index]
+        try:
+            return EvalSample(item.name, *read_pair(item.image, item.label, self.num_classes))
+        except UserError as error:
+            return error  # see TrainSet.__getitem__
+
+
+def samples(dataset: EvalSet, num_workers: int) -> Iterator[EvalSample]:
+    """The dataset's samples one after the other.
+
+    Raises:
+        UserError: a file of the list cannot be used.
+    """
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=num_workers, collate_fn=_as_is, worker_init_fn=single_threaded
+    )
+    for sample in loader:
+        if isinstance(sample, UserError):
+            raise sample
+        yield sample
+
+
+def _as_is(sample):
+    return sample

@@ -1,0 +1,99 @@
+"""List files: which images a split holds, where they lie, and whether they are there."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from furnace.utils.errors import UserError
+
+
+class Item(NamedTuple):
+    """One line of a list."""
+
+    name: str
+    """file name of the image without its extension"""
+    image: str
+    label: str | None
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """The lines of a list, LF or CRLF, blank ones left out.
+
+    A ``train_x.txt`` that is not there is also looked for as ``x.txt``, the name under which CPS ships some lists.
+
+    Raises:
+        UserError: the file is missing, empty or no text.
+    """
+    path = Path(path)
+    other = path.with_name(path.name.removeprefix('train_'))
+    found = path if path.is_file() or not other.is_file() else other
+    try:
+        lines = [line.strip() for line in found.read_text(encoding='utf-8-sig').splitlines()]
+    except FileNotFoundError:
+        raise UserError(f'{path}: no such list') from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: cannot be read as a list: {error}') from None
+    lines = [line for line in lines if line]
+    if not lines:
+        raise UserError(f'{path}: the list is empty')
+    return lines
+
+
+def cityscapes_items(image_root: str, label_root: str, list_path: str | os.PathLike) -> list[Item]:
+    """Lines ``/images/train/x.png<tab>/segmentation/train/x_gtFine.png``; the leading ``/`` means the root.
+
+    The second column may be missing (images without labels).
+    """
+    items = []
+    for number, line in enumerate(read_lines(list_path), 1):
+        image, *label = [column.strip().lstrip('/') for column in line.split('\t')]
+        if len(label) > 1 or not all([image, *label]):
+            raise UserError(f'{list_path}: line {number}: expected "image<tab>label" or "image"')
+        label_path = os.path.join(label_root, label[0]) if label else None
+        items.append(Item(Path(image).stem, os.path.join(image_root, image), label_path))
+    return items
+
+
+def voc_items(image_root: str, label_root: str, list_path: str | os.PathLike) -> list[Item]:
+    """Lines ``2007_000032``: ``{split}/image/ID.jpg`` and ``{split}/label/ID.png`` below the roots.
+
+    The split is ``val`` or ``test`` for a list whose name begins so, ``train_aug`` for every other list.
+    """
+    stem = Path(list_path).stem
+    split = next((split for split in ('val', 'test') if stem.startswith(split)), 'train_aug')
+    return [
+        Item(
+            line,
+            os.path.join(image_root, split, 'image', f'{line}.jpg'),
+            os.path.join(label_root, split, 'label', f'{line}.png'),
+        )
+        for line in read_lines(list_path)
+    ]
+
+
+def require_labels(items: Sequence[Item], list_path: str | os.PathLike) -> None:
+    """Raises UserError where a list of labelled images has a line without a label."""
+    bare = [item.name for item in items if item.label is None]
+    if bare:
+        raise UserError(f'{list_path}: {len(bare)} of {len(items)} lines have no label file: {_some(bare)}')
+
+
+def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathLike) -> None:
+    """Raises UserError that counts the missing images (and labels, if asked for) and names the first few."""
+    paths = [path for item in items for path in ((item.image, item.label) if labels else (item.image,))]
+    listing: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listing:
+            # One listing a folder instead of one question a file: quick on network disks too.
+            listing[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in listing[folder]:
+            missing.append(path)
+    if missing:
+        raise UserError(f'{list_path}: {len(missing)} of {len(paths)} files are missing: {_some(missing)}')
+
+
+def _some(names: Sequence[str], number: int = 3) -> str:
+    return ', '.join(names[:number]) + (', …' if len(names) > number else '')

@@ -1,0 +1,443 @@
+"""Turn data as it was downloaded into this project's layout. Everything is checked before anything is written.
+
+From the root of the checkout:
+
+    python -m furnace.datasets.prepare folder ~/camvid DATA/camvid
+    python -m furnace.datasets.prepare folder --help
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from furnace.datasets.classes import Classes, read_classes, voc_colormap
+from furnace.datasets.images import VOID, read_label
+from furnace.datasets.splits import Pair, block_split, write_lists
+from furnace.utils.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff'})
+LABEL_ENDINGS = ('', '_gtFine', '_label', '_labelIds', '_gtFine_labelTrainIds', '_gtFine_labelIds', '_mask')
+SPLITS = ('train', 'val', 'test')
+RECORD = 'prepared.json'
+WRITTEN = ('images', 'segmentation', 'config_new', 'classes.json', RECORD)
+
+
+class Frame(NamedTuple):
+    """An image, its label map, and its path below the split's folder, without extension."""
+
+    image: Path
+    label: Path | None
+    name: str
+
+
+Splits = dict[str, list[Frame]]
+
+
+def prepare_folder(
+    src: Path,
+    dst: Path,
+    *,
+    images: str = 'images',
+    labels: str = 'labels',
+    classes: Path | None = None,
+    val_share: float | None = None,
+    seed: int = 12345,
+    link: bool = False,
+    force: bool = False,
+) -> None:
+    """Bring any folder of images and label maps into this project's layout in ``dst``, and print what it holds.
+
+    Written are ``images/{split}/…``, ``segmentation/{split}/….png`` (one 8-bit channel of ids, void 255),
+    ``classes.json``, the lists of ``splits.write_lists`` and ``prepared.json``, which records how. They are built in a
+    temporary folder beside ``dst`` and moved in at the end; ``src`` is only read. A second call with the same
+    parameters does nothing.
+
+    Args:
+        src: holds the folders ``images`` and ``labels``, with train and val (and test) in each; see ``find_frames``.
+        dst: missing, empty but for a note, or an earlier result.
+        images, labels: names of the two folders, relative to ``src``.
+        classes: a file as ``read_classes`` reads it, with an optional "ignore_index"; default ``src/classes.json``,
+            and where that is missing, "class 0", "class 1", … up to the highest id met, in PASCAL VOC's colours.
+        val_share: share of each sequence that becomes val, for images without train and val folders.
+        seed: of the labelled subsets.
+        link: make symbolic links to the images instead of copies.
+        force: replace an earlier result.
+
+    Raises:
+        UserError: what is wrong with the data, the parameters or ``dst``; nothing has been written then.
+    """
+    src, dst = Path(src).resolve(), Path(dst).resolve()
+    classes_path = Path(classes).resolve() if classes else src / 'classes.json'
+    if classes and not classes_path.is_file():
+        raise UserError(f'{classes_path}: no such file')
+    if seed < 0:
+        raise UserError(f'the seed must be 0 or more, not {seed}')
+    parameters = {
+        'source': str(src), 'images': images, 'labels': labels,
+        'classes': str(classes_path) if classes_path.is_file() else None,
+        'val_share': val_share, 'seed': seed, 'link': link,
+    }  # fmt: skip
+    if dst == src or src in dst.parents:
+        raise UserError(f'{dst} is inside {src}: the source is not written to, give another folder')
+    if _already_there(dst, parameters, force):
+        print(f'{dst} was made from {src} with these parameters before: nothing to do (--force makes it again)')
+        return
+
+    splits, notes = find_frames(src / images, src / labels, val_share)
+    known, ignore_index = _read_classes(classes_path) if classes_path.is_file() else (None, VOID)
+    pixels = _check(splits, known, ignore_index)
+    found = known or _default_classes(pixels)
+    labeled = _build(dst, splits, found, ignore_index, parameters)
+    print('\n'.join([*_report(dst, splits, labeled, found, pixels), *notes]))
+
+
+def find_frames(images: Path, labels: Path, val_share: float | None) -> tuple[Splits, list[str]]:
+    """The images of each split with their label maps, and notes on what was left out.
+
+    ``images`` and ``labels`` hold train and val (and perhaps test), or ``val_share`` is given and both hold the files
+    themselves: then whole blocks of neighbouring frames, the last of each sequence, become val. Sub-folders may be of
+    any depth and are the same on both sides. The label of ``x.jpg`` is ``x.png``, or x with one of LABEL_ENDINGS.
+
+    Raises:
+        UserError: folders are missing, or two images or two label maps answer to one name.
+    """
+    for folder, option in (images, '--images'), (labels, '--labels'):
+        if not folder.is_dir():
+            raise UserError(f'{folder}: no such folder; {option} gives another name')
+    there = [split for split in SPLITS if (images / split).is_dir()]
+    if there and val_share is not None:
+        raise UserError(f'{images} has the folders {", ".join(there)}: --val-share is for images without them')
+    if not there and val_share is None:
+        raise UserError(f'{images} has no folders train and val; --val-share 0.2 makes a val split of its images')
+    if not there:
+        frames, unused = _pair(images, labels)
+        splits = _split_blocks(frames, val_share, images)
+        left_out = len(frames) - sum(map(len, splits.values()))
+    else:
+        pairs = {split: _pair(images / split, labels / split) for split in there}
+        splits = {split: frames for split, (frames, _) in pairs.items() if frames}
+        unused, left_out = sum(unused for _, unused in pairs.values()), 0
+        _require_frames(splits, images)
+    notes = []
+    if unused:
+        notes.append(f'note: {unused} .png files below {labels} belong to no image')
+    if left_out:
+        notes.append(f'note: {left_out} images without a label lie between images of val and were left out')
+    return splits, notes
+
+
+def _pair(images: Path, labels: Path) -> tuple[list[Frame], int]:
+    """The frames below ``images``, by name, and the number of label maps that belong to none."""
+    maps = {path.relative_to(labels).as_posix()[: -len('.png')]: path for path in _files(labels, {'.png'}, images)}
+    unused, stems, frames = set(maps), {}, []
+    for path in sorted(_files(images, IMAGE_SUFFIXES, labels)):
+        name = path.relative_to(images).as_posix()[: -len(path.suffix)]
+        if not name.isprintable():
+            raise UserError(f'{str(path)!a}: tabs, line ends and the like in a file name cannot stand in a list')
+        # Predictions are saved under the stem alone, so it must be the only one in all sub-folders.
+        if path.stem in stems:
+            raise UserError(f'two images of one name: {stems[path.stem]} and {path}')
+        stems[path.stem] = path
+        fitting = [name + ending for ending in LABEL_ENDINGS if name + ending in maps]
+        if len(fitting) > 1:
+            raise UserError(f'two label maps for {path}: {maps[fitting[0]]} and {maps[fitting[1]]}')
+        unused.difference_update(fitting)
+        frames.append(Frame(path, maps[fitting[0]] if fitting else None, name))
+    return frames, len(unused)
+
+
+def _files(folder: Path, suffixes: frozenset[str] | set[str], other: Path) -> Iterator[Path]:
+    """Files below ``folder`` but not below ``other``; hidden ones (macOS's ``._x.jpg``) are skipped."""
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith('.') and Path(root, name) != other]
+        for name in names:
+            if not name.startswith('.') and os.path.splitext(name)[1].lower() in suffixes:
+                yield Path(root, name)
+
+
+def _split_blocks(frames: Sequence[Frame], share: float, images: Path) -> Splits:
+    _require_a_label(frames, images)
+    train, val = block_split(
+        [frame.image.relative_to(images).as_posix() for frame in frames],
+        [frame.label is not None for frame in frames],
+        share,
+    )
+    splits = {'train': [frames[i] for i in train], 'val': [frames[i] for i in val]}
+    if not val or not any(frame.label for frame in splits['train']):
+        raise UserError(f'--val-share {share} leaves {len(val)} labelled images for val, and too few for either split')
+    return splits
+
+
+def _require_frames(splits: Splits, images: Path) -> None:
+    for split in ('train', 'val'):
+        if split not in splits:
+            raise UserError(f'no images for {split}: looked in {images / split}')
+    bare = [str(frame.image) for frame in splits['val'] if frame.label is None]
+    if bare:
+        names = ', '.join(bare[:3]) + (', …' if len(bare) > 3 else '')
+        raise UserError(f'{len(bare)} of {len(splits["val"])} images of val have no label: {names}')
+    _require_a_label(splits['train'], images / 'train')
+
+
+def _require_a_label(frames: Sequence[Frame], folder: Path) -> None:
+    if not frames:
+        raise UserError(f'{folder}: no images ({", ".join(sorted(IMAGE_SUFFIXES))})')
+    if not any(frame.label for frame in frames):
+        endings = ', '.join(f'{frames[0].name}{ending}.png' for ending in LABEL_ENDINGS[:3])
+        raise UserError(f'no image below {folder} has a label; for {frames[0].image}, {endings}, … were looked for')
+
+
+def _read_classes(path: Path) -> tuple[Classes, int]:
+    classes = read_classes(path)
+    ignore_index = json.loads(path.read_text(encoding='utf-8')).get('ignore_index', VOID)
+    if len(classes) > VOID:
+        raise UserError(f'{path}: {len(classes)} classes; ids have 8 bits and {VOID} is void, so {VOID} at most')
+    if type(ignore_index) is not int or not len(classes) <= ignore_index <= VOID:
+        raise UserError(f'{path}: ignore_index must be an id of no class, {len(classes)} … {VOID}, not {ignore_index}')
+    return classes, ignore_index
+
+
+def _default_classes(pixels: Mapping[str, np.ndarray]) -> Classes:
+    """Numbered classes up to the highest id met in any split."""
+    met = np.flatnonzero(sum(pixels.values())[:VOID])
+    if met.size == 0 or met[-1] == 0:
+        raise UserError('the label maps hold fewer than two classes; are they masks with 255 (here void) for a class?')
+    number = int(met[-1]) + 1
+    return Classes(tuple(f'class {i}' for i in range(number)), voc_colormap(number))
+
+
+def _check(splits: Splits, classes: Classes | None, ignore_index: int) -> dict[str, np.ndarray]:
+    """Read every label map and every image's size. Returns int64 (256,) for each split: pixels of each id, void 255."""
+    allowed = np.arange(256) < (len(classes) if classes else VOID)
+    allowed[ignore_index] = True
+    pixels = {split: np.zeros(256, np.int64) for split in splits}
+    with tqdm(total=sum(map(len, splits.values())), desc='checking', unit='image') as bar:
+        for split, frames in splits.items():
+            for image, label, _ in frames:
+                size = _image_size(image)
+                if label is not None:
+                    pixels[split] += _count_ids(image, label, size, allowed)
+                bar.update()
+    for counts in pixels.values():  # as they will be written
+        counts[[ignore_index, VOID]] = counts[[VOID, ignore_index]]
+    return pixels
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    """(width, height) from the header, as ``read_image`` will show it."""
+    try:
+        with Image.open(path) as image:
+            turned = 'exif' in image.info and image.getexif().get(0x0112) in (5, 6, 7, 8)  # Orientation: by 90°
+            return image.size[::-1] if turned else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f'{path}: is not an image that can be read: {error}') from None
+
+
+def _count_ids(image: Path, label: Path, size: tuple[int, int], allowed: np.ndarray) -> np.ndarray:
+    ids = read_label(label, 256)
+    if ids.shape[::-1] != size:
+        raise UserError(f'{label} is {ids.shape[1]}x{ids.shape[0]} pixels, its image {image} is {size[0]}x{size[1]}')
+    counts = np.bincount(ids.ravel(), minlength=256)
+    wrong = np.flatnonzero((counts > 0) & ~allowed)
+    if wrong.size:
+        names = ', '.join(map(str, wrong[:8])) + (', …' if wrong.size > 8 else '')
+        raise UserError(
+            f'{label}: ids {names} are neither classes nor the ignore index: label ids instead of train ids?'
+        )
+    return counts
+
+
+def _already_there(dst: Path, parameters: Mapping, force: bool) -> bool:
+    """Whether ``dst`` is the result of these parameters. Raises UserError where it must not be written to."""
+    if not dst.parent.is_dir():
+        raise UserError(f'{dst.parent}: no such folder; create it first')
+    if dst.exists() and not dst.is_dir():
+        raise UserError(f'{dst} is a file; give a folder')
+    if os.path.ismount(dst):
+        raise UserError(f'{dst} is a mount point, into which a result cannot be moved as a whole; give a folder in it')
+    if not (dst / RECORD).is_file():
+        others = sorted({path.name for path in dst.glob('*')} - {'README.md', '.gitkeep'})
+        if others:
+            raise UserError(f'{dst} already holds {", ".join(others[:3])}: give another folder')
+        return False
+    try:
+        earlier = json.loads((dst / RECORD).read_text(encoding='utf-8'))
+        written, source = set(earlier['files']), earlier['source']
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f'{dst / RECORD} is not a record of this command: give another folder') from None
+    if not force:
+        same = all(earlier.get(key) == value for key, value in parameters.items())
+        if same and all((dst / name).exists() for name in written):
+            return True
+        what = 'is incomplete' if same else f'was made from {source} with other parameters'
+        raise UserError(f'{dst} {what}: give another folder, or --force to replace it')
+    foreign = sorted(_tree(dst, WRITTEN) - written)
+    if foreign:
+        raise UserError(f'{dst}: {", ".join(foreign[:3])} is not of this command; move it away before --force')
+    return False
+
+
+def _tree(folder: Path, entries: Sequence[str]) -> set[str]:
+    """The files of a result, relative to ``folder``, but for the record itself."""
+    paths = [path for entry in entries for path in (folder / entry, *(folder / entry).rglob('*'))]
+    return {
+        path.relative_to(folder).as_posix()
+        for path in paths
+        if (path.is_symlink() or path.is_file()) and path.name != RECORD
+    }
+
+
+def _build(dst: Path, splits: Splits, classes: Classes, ignore_index: int, parameters: Mapping) -> dict[int, int]:
+    """Write all to a temporary folder beside ``dst`` and move it in. Returns {ratio: labelled images}."""
+    temporary = Path(tempfile.mkdtemp(prefix=f'.{dst.name}.', dir=dst.parent))
+    try:
+        new, old = temporary / 'new', temporary / 'old'
+        new.mkdir()
+        pairs = _write_frames(new, splits, ignore_index, parameters['link'])
+        labeled = write_lists(new, pairs, parameters['seed'])
+        _write_json(new / 'classes.json', {'names': classes.names, 'colors': classes.colors, 'ignore_index': VOID})
+        counts = {'images': {split: len(frames) for split, frames in splits.items()}, 'labeled': labeled}
+        record = {'command': 'folder', **parameters, 'counts': counts, 'files': sorted(_tree(new, WRITTEN))}
+        _write_json(new / RECORD, record)
+        _move_in(new, dst, old)
+    finally:
+        shutil.rmtree(temporary)
+    return labeled
+
+
+def _write_frames(root: Path, splits: Splits, ignore_index: int, link: bool) -> dict[str, list[Pair]]:
+    """Images and label maps below ``root``. Returns their paths as ``write_lists`` takes them."""
+    pairs = {}
+    with tqdm(total=sum(map(len, splits.values())), desc='writing', unit='image') as bar:
+        for split, frames in splits.items():
+            pairs[split] = []
+            for image, label, name in frames:
+                to_image = f'images/{split}/{name}{image.suffix}'
+                to_label = f'segmentation/{split}/{name}.png' if label else None
+                (root / to_image).parent.mkdir(parents=True, exist_ok=True)
+                if link:
+                    (root / to_image).symlink_to(image.resolve())
+                else:
+                    shutil.copy2(image, root / to_image)
+                if label and to_label:
+                    (root / to_label).parent.mkdir(parents=True, exist_ok=True)
+                    ids = read_label(label, 256)
+                    ids[ids == ignore_index] = VOID
+                    Image.fromarray(ids).save(root / to_label)
+                pairs[split].append((to_image, to_label))
+                bar.update()
+    return pairs
+
+
+def _write_json(path: Path, content: Mapping) -> None:
+    path.write_bytes((json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode())
+
+
+def _move_in(new: Path, dst: Path, old: Path) -> None:
+    """Replace the entries of WRITTEN in ``dst`` by those of ``new``; on any failure put everything back.
+
+    Entries are renamed, not ``dst`` itself: its README.md stays as it is.
+    """
+    created = not dst.exists()
+    moves = [(dst / entry, old / entry) for entry in WRITTEN if (dst / entry).exists()]
+    moves += [(new / entry, dst / entry) for entry in WRITTEN]
+    try:
+        dst.mkdir(exist_ok=True)
+        old.mkdir()
+        for source, target in moves:
+            os.rename(source, target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if target.exists() and not source.exists():
+                os.rename(target, source)
+        if created and dst.exists():
+            dst.rmdir()
+        raise
+
+
+def _report(
+    dst: Path, splits: Splits, labeled: Mapping[int, int], classes: Classes, pixels: Mapping[str, np.ndarray]
+) -> Iterator[str]:
+    """The lines printed at the end."""
+    yield f'{dst}: ' + ', '.join(f'{len(frames)} images for {split}' for split, frames in splits.items())
+    bare = sum(frame.label is None for frame in splits['train'])
+    yield (
+        'labelled images of train: '
+        + ', '.join(f'1/{r} {n}' for r, n in labeled.items())
+        + (f' ({bare} have no label and are only in the unlabelled lists)' if bare else '')
+    )
+    width = max(map(len, (*classes.names, 'pixels of')))
+    yield f'{"pixels of":{width + 5}}' + ''.join(f'{split:>9}' for split in pixels)
+    for i, name in [*enumerate(classes.names), (VOID, 'void')]:
+        shares = (counts[i] / max(counts.sum(), 1) for counts in pixels.values())
+        yield f'{i:>3}  {name:{width}}' + ''.join(f'{share:>9.2%}' for share in shares)
+    yield 'for config.py:'
+    yield f'C.num_classes = {len(classes)}'
+    yield f'C.num_train_imgs = {len(splits["train"])}'
+    yield f'C.num_eval_imgs = {len(splits["val"])}'
+
+
+EXAMPLES = """\
+SRC holds images/{train,val[,test]} and labels/{train,val[,test]}; a label map is a grey or palette PNG of class ids
+with the image's name (x.png, or x_gtFine.png, x_label.png, x_mask.png and the like). Training images may lack a label.
+
+examples:
+  python -m furnace.datasets.prepare folder ~/camvid DATA/camvid
+  python -m furnace.datasets.prepare folder ~/roads DATA/roads --images rgb --labels masks --classes roads.json
+  python -m furnace.datasets.prepare folder ~/video DATA/video --val-share 0.2     (images not in train/ and val/)
+  python -m furnace.datasets.prepare folder ~/big DATA/big --link                  (links to the images, no copies)
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m furnace.datasets.prepare', description="Bring data into this project's layout."
+    )
+    kinds = parser.add_subparsers(required=True, metavar='KIND')
+    folder = kinds.add_parser(
+        'folder',
+        help='any folder of images and label maps',
+        description='Bring any folder of images and label maps into the layout of DST.',
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    folder.set_defaults(prepare=prepare_folder)
+    folder.add_argument('src', type=Path, metavar='SRC', help='the data as downloaded; only read')
+    folder.add_argument('dst', type=Path, metavar='DST', help='folder to make, e.g. DATA/camvid')
+    folder.add_argument('--images', default='images', metavar='DIR', help='images, relative to SRC (default: images)')
+    folder.add_argument('--labels', default='labels', metavar='DIR', help='label maps (default: labels)')
+    folder.add_argument('--classes', type=Path, metavar='FILE', help='names, colours, ignore_index (SRC/classes.json)')
+    folder.add_argument('--val-share', type=float, metavar='X', help='make val of the last X of each sequence')
+    folder.add_argument('--seed', type=int, default=12345, help='of the labelled subsets (default: 12345)')
+    folder.add_argument('--link', action='store_true', help='link to the images instead of copying them')
+    folder.add_argument('--force', action='store_true', help='replace an earlier result in DST')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status: 0, 2 after a mistake (one line on stderr), 130 after Ctrl-C."""
+    arguments = vars(_parser().parse_args(argv))
+    prepare = arguments.pop('prepare')
+    try:
+        prepare(**arguments)
+    except (UserError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted: nothing was written', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

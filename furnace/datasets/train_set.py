@@ -1,0 +1,134 @@
+"""The three streams of a training step (labelled, u0, u1), one set of workers for all of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from furnace.datasets.augment import Crop, train_crop
+from furnace.datasets.images import read_image, read_pair
+from furnace.datasets.lists import Item
+from furnace.datasets.sampling import LABELED, U0, U1, epoch_order, generator, unlabeled_orders
+from furnace.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step sees. Images are uint8 (B, 3, H, W) RGB; ``inside`` (B, 4) tells padding from image."""
+
+    x: Tensor
+    x_inside: Tensor
+    y: Tensor
+    """int64 (B, H, W), void 255"""
+    u0: Tensor | None = None
+    u0_inside: Tensor | None = None
+    u1: Tensor | None = None
+    u1_inside: Tensor | None = None
+
+
+class TrainSet(Dataset):
+    """Samples by position in an epoch.
+
+    A sample's randomness comes from (seed, epoch, stream, position) alone, whichever worker makes it.
+
+    Args:
+        labeled: images with labels.
+        unlabeled: images whose labels are never opened; None for supervised training.
+        num_classes: ids in the label maps, void aside.
+        size: height and width of a crop.
+        scales: factors of which one is drawn for each image.
+        length: samples an epoch.
+        seed: of everything drawn.
+        second: draw u1 too, for CutMix.
+    """
+
+    def __init__(
+        self,
+        labeled: Sequence[Item],
+        unlabeled: Sequence[Item] | None,
+        num_classes: int,
+        size: tuple[int, int],
+        scales: Sequence[float],
+        length: int,
+        seed: int,
+        second: bool = True,
+    ):
+        self.labeled, self.unlabeled = labeled, unlabeled
+        self.num_classes, self.size, self.scales = num_classes, size, scales
+        self.length, self.seed, self.second = length, seed, second
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.orders = {LABELED: epoch_order(len(self.labeled), self.length, self.seed, epoch, LABELED)}
+        if self.unlabeled is not None:
+            self.orders[U0], self.orders[U1] = unlabeled_orders(len(self.unlabeled), self.length, self.seed, epoch)
+
+    def item(self, stream: int, position: int) -> Item:
+        """The image that ``stream`` shows at ``position`` of the present epoch."""
+        items = self.labeled if stream == LABELED else self.unlabeled
+        return items[self.orders[stream][position]]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: int) -> dict[str, Tensor] | UserError:
+        try:
+            sample = self._sample(LABELED, position, 'x')
+            if self.unlabeled is not None:
+                sample |= self._sample(U0, position, 'u0')
+                if self.second:
+                    sample |= self._sample(U1, position, 'u1')
+        except UserError as error:
+            # Returned, not raised: a worker's exception would reach the user wrapped in its traceback.
+            return error
+        return sample
+
+    def _sample(self, stream: int, position: int, name: str) -> dict[str, Tensor]:
+        item = self.item(stream, position)
+        image, label = (
+            read_pair(item.image, item.label, self.num_classes) if stream == LABELED else (read_image(item.image), None)
+        )
+        rng = generator(self.seed, self.epoch, stream, position)
+        crop: Crop = train_crop(image, label, self.size, self.scales, rng)
+        pixels = torch.from_numpy(np.ascontiguousarray(crop.image.transpose(2, 0, 1)))
+        sample = {name: pixels, f'{name}_inside': torch.tensor(crop.inside)}
+        if label is not None:
+            sample['y'] = torch.from_numpy(np.ascontiguousarray(crop.label))
+        return sample
+
+
+def collate(samples: list[dict[str, Tensor] | UserError]) -> dict[str, Tensor] | UserError:
+    """A batch, or the first error among the samples."""
+    return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
+
+
+def single_threaded(_worker: int) -> None:
+    """Keeps OpenCV's own threads out of loader workers: there is a worker for each core already."""
+    cv2.setNumThreads(0)
+
+
+def batches(dataset: TrainSet, batch_size: int, start: int, num_workers: int, pin: bool) -> Iterator[Batch]:
+    """The batches of the dataset's present epoch from iteration ``start`` on.
+
+    Raises:
+        UserError: a file of the list cannot be used.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_size,
+        sampler=range(start * batch_size, len(dataset)),
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        worker_init_fn=single_threaded,
+    )
+    for samples in loader:
+        if isinstance(samples, UserError):
+            raise samples
+        samples['y'] = samples['y'].long()
+        yield Batch(**samples)

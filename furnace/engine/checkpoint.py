@@ -1,0 +1,93 @@
+"""Checkpoints: ``epoch-{n}.pth`` and ``epoch-last.pth`` with tensors and plain values only."""
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from furnace.utils.errors import UserError
+
+LAST = 'epoch-last.pth'
+
+
+def save(content: dict, path: Path) -> None:
+    """Write beside ``path``, then rename: a file of this name is always whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f'{path}: the checkpoint cannot be written: {error.strerror}') from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_also_as(path: Path, name: str) -> None:
+    """Give the checkpoint a second name in its folder, without writing it twice where the disk allows."""
+    temporary = path.with_name(f'.{name}.tmp')
+    temporary.unlink(missing_ok=True)
+    os.link(path, temporary)
+    os.replace(temporary, path.with_name(name))
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Rename a folder that holds checkpoints of an earlier run, so that a new one overwrites nothing.
+
+    Returns the new name, or None where there was nothing to keep.
+    """
+    if not folder.is_dir() or not any(folder.glob('*.pth')):
+        return None
+    moved = next(path for number in itertools.count(1) if not (path := Path(f'{folder}_{number}')).exists())
+    folder.rename(moved)
+    return moved
+
+
+def numbered(folder: Path) -> dict[int, Path]:
+    """The snapshots in ``folder`` by epoch, ascending."""
+    found = {}
+    for path in folder.glob('epoch-*.pth'):
+        if match := re.fullmatch(r'epoch-(\d+)\.pth', path.name):
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def select(text: str, folder: Path) -> list[Path]:
+    """The checkpoints that ``-e`` names: ``last``, a file, an epoch, a range ``20-34``, or ``20-`` to the newest.
+
+    Returns them in epoch order.
+
+    Raises:
+        UserError: it names nothing.
+    """
+    if text == 'last':
+        chosen = [folder / LAST]
+    elif text.endswith('.pth'):
+        chosen = [Path(text)]
+    elif match := re.fullmatch(r'(\d+)(-(\d*))?', text):
+        first = int(match[1])
+        snapshots = numbered(folder)
+        if match[2] is None:
+            chosen = [folder / f'epoch-{first}.pth']
+        else:
+            last = int(match[3]) if match[3] else max(snapshots, default=first)
+            if match[3] and last < first:
+                raise UserError(f'-e {text}: the range ends before it begins; write -e {last}-{first}')
+            chosen = [path for epoch, path in snapshots.items() if first <= epoch <= last]
+            if not chosen:
+                raise UserError(f'-e {text}: {folder} has no epoch in this range{_present(snapshots)}')
+    else:
+        raise UserError(f'-e {text}: expected last, a file.pth, an epoch (30), or a range (20-34, 20-)')
+    missing = next((path for path in chosen if not path.is_file()), None)
+    if missing:
+        raise UserError(f'{missing}: no such checkpoint{_present(numbered(folder))}')
+    return chosen
+
+
+def _present(snapshots: dict[int, Path]) -> str:
+    return f'; there are epochs {", ".join(map(str, snapshots))}' if snapshots else '; train.py writes them'

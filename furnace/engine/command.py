@@ -1,0 +1,211 @@
+"""The command lines of an experiment's ``train.py`` and ``eval.py``."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from furnace.base_model import DualNetwork, load_file, load_network, load_pretrained
+from furnace.datasets.classes import Classes
+from furnace.datasets.eval_set import EvalSet
+from furnace.datasets.lists import Item, require_files, require_labels
+from furnace.datasets.train_set import TrainSet
+from furnace.engine import checkpoint
+from furnace.engine.config import Config, load_config
+from furnace.engine.devices import parse_device
+from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
+from furnace.engine.logger import open_log, unused_path
+from furnace.engine.trainer import Trainer
+from furnace.utils.errors import UserError
+
+Layout = Callable[[str, str, str], list[Item]]
+
+
+def build_network(C: Config) -> DualNetwork:
+    """The dual network that the configuration describes."""
+    return DualNetwork(C.num_classes, C.backbone, C.bn_eps, C.bn_momentum)
+
+
+def train(file: str, layout: Layout, criterion: Callable[[Config], nn.Module]) -> int:
+    """``train.py`` of the experiment whose folder holds ``file``; returns the exit status.
+
+    Args:
+        file: ``__file__`` of train.py.
+        layout: gives the items of a list from image root, label root and list path.
+        criterion: makes the supervised loss.
+    """
+    parser = argparse.ArgumentParser(
+        prog='train.py',
+        description='Train the two networks of this experiment as config.py says.',
+        epilog='examples:  python train.py labeled_ratio=8     python train.py -c auto     '
+        'python train.py method=supervised log_dir=log/supervised',
+    )
+    _add_common(parser)
+    parser.add_argument(
+        '-c', '--continue', dest='resume', metavar='auto|FILE', help='go on from the last checkpoint, or from FILE'
+    )
+    return _run(parser, lambda arguments: _train(arguments, Path(file).resolve().parent, layout, criterion))
+
+
+def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterion: Callable) -> None:
+    C = load_config(folder / 'config.py', arguments.overrides)
+    device = parse_device(arguments.devices or C.device)
+    labeled = layout(C.img_root_folder, C.gt_root_folder, C.train_source)
+    require_labels(labeled, C.train_source)
+    require_files(labeled, True, C.train_source)
+    unlabeled = None
+    if C.method != 'supervised':
+        unlabeled = layout(C.img_root_folder, C.gt_root_folder, C.unsup_source)
+        require_files(unlabeled, False, C.unsup_source)
+
+    torch.manual_seed(C.seed)
+    network = build_network(C)
+    last = Path(C.snapshot_dir, checkpoint.LAST)
+    source = last if arguments.resume == 'auto' and last.is_file() else None
+    if arguments.resume and arguments.resume != 'auto':
+        source = Path(arguments.resume)
+    if source is None and C.pretrained_model:
+        for branch in network.branches:
+            load_pretrained(branch.backbone, C.pretrained_model)
+    data = TrainSet(
+        labeled,
+        unlabeled,
+        C.num_classes,
+        (C.image_height, C.image_width),
+        C.train_scale_array,
+        C.niters_per_epoch * C.batch_size,
+        C.seed,
+        C.cutmix,
+    )
+    network.to(device)
+    logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
+    trainer = Trainer(C, network, criterion(C).to(device), data, device, logger)
+    if source:
+        trainer.resume(load_file(source), source)
+    elif moved := checkpoint.set_aside(Path(C.snapshot_dir)):
+        logger.info('checkpoints of an earlier run are kept in %s (train.py -c auto goes on with a run)', moved)
+
+    for kind, items in (('labelled', labeled), ('unlabelled', unlabeled)):
+        if items is not None and len(items) < C.batch_size:
+            logger.warning('only %d %s images for batches of %d: they are repeated', len(items), kind, C.batch_size)
+    logger.info(
+        '%s, %s, on %s: %d labelled and %s unlabelled images, %d epochs of %d iterations, batch %d, %s',
+        C.method,
+        C.backbone,
+        torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU',
+        len(labeled),
+        'no' if unlabeled is None else len(unlabeled),
+        C.nepochs,
+        C.niters_per_epoch,
+        C.batch_size,
+        f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {C.pretrained_model}',
+    )
+    logger.info('logs: %s   checkpoints: %s', C.log_dir, C.snapshot_dir)
+    trainer.run()
+    logger.info('done; evaluate with: python eval.py -e last')
+
+
+def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) -> int:
+    """``eval.py`` of the experiment whose folder holds ``file``; returns the exit status.
+
+    Args:
+        file: ``__file__`` of eval.py.
+        layout: gives the items of a list from image root, label root and list path.
+        classes: gives names and colours.
+    """
+    parser = argparse.ArgumentParser(
+        prog='eval.py',
+        description='Score checkpoints of this experiment on the validation list.',
+        epilog='examples:  python eval.py -e last -s     python eval.py -e 20-34 -v     '
+        'python eval.py -e model.pth -d cpu',
+    )
+    _add_common(parser)
+    parser.add_argument(
+        '-e',
+        '--epochs',
+        default='last',
+        metavar='WHICH',
+        help='last, FILE.pth, an epoch (30), a range (20-34), or from an epoch on (20-); default: last',
+    )
+    parser.add_argument('-v', '--verbose', action='store_true', help='show the running score')
+    parser.add_argument('-s', '--save_image', action='store_true', help='save pictures of the predictions')
+    parser.add_argument('-p', '--save_path', metavar='DIR', help='where to save them; default: log/pred_imgs')
+    parser.add_argument(
+        '--branch', choices=('1', '2', 'both'), default='1', help='which network; default: 1, as published'
+    )
+    return _run(parser, lambda arguments: _evaluate(arguments, Path(file).resolve().parent, layout, classes))
+
+
+def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_classes: Callable) -> None:
+    C = load_config(folder / 'config.py', arguments.overrides)
+    device = parse_device(arguments.devices or C.device)
+    paths = checkpoint.select(arguments.epochs, Path(C.snapshot_dir))
+    classes = make_classes(C)
+    if len(classes) != C.num_classes:
+        raise UserError(f'num_classes = {C.num_classes}, but there are names for {len(classes)} classes')
+    items = layout(C.img_root_folder, C.gt_root_folder, C.eval_source)
+    require_labels(items, C.eval_source)
+    require_files(items, True, C.eval_source)
+    branches = (1, 2) if arguments.branch == 'both' else (int(arguments.branch),)
+    network = build_network(C).to(device)
+
+    def load(path: Path) -> dict:
+        content = load_file(path)
+        load_network(network, content, path)
+        return content
+
+    load(paths[0])  # a checkpoint that does not fit is told before any file is written
+    log_path = unused_path(Path(C.log_dir), 'val', '.log')
+    logger = open_log(log_path)
+    link_last(log_path, logger)
+    evaluator = Evaluator(C, network, EvalSet(items, C.num_classes), classes, device, arguments.verbose)
+    results = []
+    for path in paths:
+        content = load(path)
+        for branch in branches:
+            pictures = None
+            if arguments.save_image:
+                pictures = Path(arguments.save_path or Path(C.log_dir, 'pred_imgs'))
+                if len(paths) * len(branches) > 1:
+                    pictures = pictures / f'{path.stem}-branch{branch}'
+            title = f'{path.name}, branch {branch}'
+            confusion = evaluator.confusion(branch, title, pictures)
+            results.append(record(str(path), content.get('epoch'), branch, confusion, classes, len(items)))
+            logger.info('%s, %d images of %s\n%s', title, len(items), C.eval_source, table(confusion, classes))
+            if pictures:
+                logger.info('pictures: %s', pictures)
+    if len(results) > 1:
+        top = best(results)
+        logger.info(
+            'best: %s, branch %d: mean IoU %.2f', top['checkpoint'], top['branch'], 100 * (top['mean_iou'] or 0)
+        )
+    json_path = log_path.with_suffix('.json')
+    write_json(json_path, {'config': dict(C), 'results': results})
+    link_last(json_path, logger)
+    logger.info('scores: %s', json_path)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'overrides', nargs='*', metavar='NAME=VALUE', help='set a value of config.py, e.g. labeled_ratio=8'
+    )
+    parser.add_argument(
+        '-d', '--devices', metavar='N', help='number of the GPU, or cpu; default: 0, or the CPU where there is none'
+    )
+
+
+def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None]) -> int:
+    """Parse, run, and turn the user's mistakes into one line and exit status 2."""
+    arguments = parser.parse_intermixed_args()
+    try:
+        command(arguments)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,166 @@
+"""config.py files: how they are read, overridden and checked.
+
+An experiment's ``config.py`` assigns plain values to ``C = Config()``. Environment variables and ``NAME=VALUE``
+arguments replace a value at the moment the file assigns it, so everything that the file derives from it follows.
+"""
+
+import ast
+import difflib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from easydict import EasyDict
+
+from furnace.utils.errors import UserError
+
+# Environment variables that CPS's scripts set, and the attribute each stands for.
+ENVIRONMENT = {
+    'volna': 'volna',
+    'snapshot_dir': 'snapshot_dir',
+    'learning_rate': 'lr',
+    'batch_size': 'batch_size',
+    'snapshot_iter': 'snapshot_iter',
+}
+
+_overrides: ContextVar[dict[str, str] | None] = ContextVar('overrides', default=None)
+
+
+class Config(EasyDict):
+    """An EasyDict in which overridden names keep their override, whatever is assigned to them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        texts = _overrides.get() or {}
+        if name in texts:
+            value = parse(name, texts[name], value)
+        super().__setattr__(name, value)
+
+    __setitem__ = __setattr__
+
+
+def parse(name: str, text: str, default: Any) -> Any:
+    """``text`` as a value of the type of ``default``.
+
+    Raises:
+        UserError: it is not of that type.
+    """
+    if isinstance(default, str):
+        return None if text == 'None' else text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = {'true': True, 'false': False}.get(text.lower(), text)
+    if default is None:
+        return value
+    if isinstance(default, bool) and value in (0, 1):
+        return bool(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, list | tuple):
+        if isinstance(value, list | tuple):
+            return list(value)
+    elif type(value) is type(default):
+        return value
+    raise UserError(f'{name}={text}: expected a value of type {type(default).__name__}, such as {default!r}')
+
+
+def read_overrides(arguments: Iterable[str]) -> dict[str, str]:
+    """Texts by attribute name from the environment and, above it, from ``NAME=VALUE`` arguments."""
+    texts = {name: os.environ[variable] for variable, name in ENVIRONMENT.items() if os.environ.get(variable)}
+    for argument in arguments:
+        name, equals, text = argument.partition('=')
+        if not equals or not name.isidentifier():
+            raise UserError(f'{argument}: expected NAME=VALUE, such as labeled_ratio=8')
+        texts[name] = text
+    return texts
+
+
+def _line(error: Exception, path: str | os.PathLike) -> int | None:
+    """The line of the file at ``path`` in which the error arose."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None)
+
+
+@contextmanager
+def overriding(texts: dict[str, str]) -> Iterator[None]:
+    token = _overrides.set(texts)
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+def load_config(path: str | os.PathLike, arguments: Iterable[str] = ()) -> Config:
+    """The ``config`` of a config.py, with overrides applied and checked.
+
+    Args:
+        path: the file.
+        arguments: ``NAME=VALUE`` texts from the command line.
+
+    Raises:
+        UserError: an unknown name, a wrong type, or a value that no run can use.
+    """
+    texts = read_overrides(arguments)
+    spec = importlib.util.spec_from_file_location('config', path)
+    module = importlib.util.module_from_spec(spec)
+    with overriding(texts):
+        try:
+            spec.loader.exec_module(module)
+        except (SyntaxError, NameError, AttributeError, TypeError, ValueError, KeyError, ArithmeticError) as error:
+            raise UserError(f'{path}: line {_line(error, path)}: {error}') from None
+    sys.modules['config'] = module
+    config = module.config
+    for name in texts:
+        if name not in config:
+            close = difflib.get_close_matches(name, config, n=1)
+            hint = f'; did you mean {close[0]}?' if close else ''
+            raise UserError(f'{name}: no such setting in {Path(path).parent.name}/config.py{hint}')
+    check(config)
+    return config
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raises UserError for values that cannot work, before anything is read or written."""
+    from furnace.base_model import BACKBONES
+    from furnace.seg_opr.pseudo import METHODS
+
+    def choice(name: str, options: Iterable) -> None:
+        options = list(options)
+        if config[name] not in options:
+            raise UserError(f'{name} = {config[name]!r}: choose one of {", ".join(map(str, options))}')
+
+    def at_least(name: str, least: float) -> None:
+        value = config[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
+            raise UserError(f'{name} = {value!r}: must be a number of at least {least}')
+
+    choice('backbone', BACKBONES)
+    choice('method', METHODS)
+    choice('background', [255])
+    for name in ('train_source', 'unsup_source', 'eval_source'):
+        if not isinstance(config[name], str):
+            hint = "; supervision is 'semi', 'few' or 'full'" if 'supervision' in config else ''
+            raise UserError(f'{name} = {config[name]!r}: must be the path of a list{hint}')
+    if config['nepochs'] is None:
+        ratio = config['labeled_ratio']
+        raise UserError(f'nepochs: none is recommended for labeled_ratio = {ratio}; set one, e.g. nepochs=100')
+    for name in ('labeled_ratio', 'nepochs', 'niters_per_epoch', 'batch_size', 'image_height', 'image_width',
+                 'snapshot_iter', 'log_every', 'eval_crop_size'):  # fmt: skip
+        at_least(name, 1)
+    at_least('num_classes', 2)
+    for name in ('lr', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch', 'num_workers', 'seed'):
+        at_least(name, 0)
+    for name in ('train_scale_array', 'eval_scale_array'):
+        scales = config[name]
+        if not isinstance(scales, list | tuple) or not scales or not all(scale > 0 for scale in scales):
+            raise UserError(f'{name} = {scales!r}: must be a list of factors above 0, such as [1]')
+    if not 0 < config['eval_stride_rate'] <= 1:
+        raise UserError(f'eval_stride_rate = {config["eval_stride_rate"]!r}: must be above 0 and at most 1')

@@ -1,0 +1,104 @@
+"""Logits for whole images: sliding windows, several scales, flip."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from furnace.datasets.augment import pad_center, resize
+from furnace.datasets.normalize import Normalize
+
+
+def window_starts(length: int, crop: int, stride: int) -> list[int]:
+    """Where windows of ``crop`` begin along a side of ``length`` ≥ crop; the last is moved back inside."""
+    count = math.ceil((length - crop) / stride) + 1
+    return [min(i * stride, length - crop) for i in range(count)]
+
+
+class Inference:
+    """Summed logits of an image at its own size.
+
+    Window logits are summed where windows overlap, then over flips and scales; every sum is resized to the image.
+
+    Args:
+        forward: logits (N, C, h, w) of normalised images (N, 3, h, w).
+        normalize: on the device where the work is done.
+        crop: side of a window, pixels.
+        stride_rate: step between windows as a share of ``crop``.
+        scales: factors at which the image is seen.
+        flip: add the logits of the mirrored windows.
+        whole: one pass a scale over the whole image instead of windows.
+        batch_size: windows in one forward pass.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[Tensor], Tensor],
+        normalize: Normalize,
+        crop: int,
+        stride_rate: float = 2 / 3,
+        scales: Sequence[float] = (1,),
+        flip: bool = False,
+        whole: bool = False,
+        batch_size: int = 1,
+    ):
+        self.forward, self.normalize = forward, normalize
+        self.crop, self.stride = crop, math.ceil(crop * stride_rate)
+        self.scales, self.flip, self.whole, self.batch_size = scales, flip, whole, batch_size
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> Tensor:
+        """uint8 (H, W, 3) RGB to float logits (C, H, W) on the device."""
+        size = image.shape[:2]
+        total = None
+        for scale in self.scales:
+            logits = self._at_scale(resize(image, scale))
+            if logits.shape[-2:] != size:
+                logits = F.interpolate(logits[None], size=size, mode='bilinear', align_corners=False)[0]
+            total = logits if total is None else total + logits
+        return total
+
+    def _at_scale(self, image: np.ndarray) -> Tensor:
+        height, width = image.shape[:2]
+        if self.whole:
+            return self._logits(self.normalize(self._tensor(image)[None]))[0]
+        crop = (self.crop, self.crop)
+        if max(height, width) <= self.crop:
+            # Padded after normalisation: the border is the mean colour.
+            padded, (top, left) = pad_center(image, crop)
+            inside = torch.tensor([[top, left, top + height, left + width]], device=self.normalize.scale.device)
+            logits = self._logits(self.normalize(self._tensor(padded)[None], inside))[0]
+        else:
+            # Padded before it: the border is black.
+            padded, (top, left) = pad_center(image, crop)
+            logits = self._slide(self._tensor(padded))
+        return logits[:, top : top + height, left : left + width]
+
+    def _slide(self, pixels: Tensor) -> Tensor:
+        """Summed window logits (C, H, W) of uint8 pixels (3, H, W), both sides at least the crop."""
+        crop = self.crop
+        rows, columns = (window_starts(length, crop, self.stride) for length in pixels.shape[-2:])
+        places = [(top, left) for top in rows for left in columns]
+        total = None
+        for start in range(0, len(places), self.batch_size):
+            chunk = places[start : start + self.batch_size]
+            windows = torch.stack([pixels[:, top : top + crop, left : left + crop] for top, left in chunk])
+            logits = self._logits(self.normalize(windows))
+            if total is None:
+                total = logits.new_zeros(logits.shape[1], *pixels.shape[-2:])
+            for (top, left), window in zip(chunk, logits, strict=True):
+                total[:, top : top + crop, left : left + crop] += window
+        return total
+
+    def _logits(self, images: Tensor) -> Tensor:
+        logits = self.forward(images)
+        if self.flip:
+            logits = logits + self.forward(images.flip(-1)).flip(-1)
+        return logits
+
+    def _tensor(self, image: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return pixels.to(self.normalize.scale.device)

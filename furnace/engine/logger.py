@@ -1,0 +1,38 @@
+"""A run's log: a plain text file, and the same lines on the terminal."""
+
+import itertools
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class _Terminal(logging.Handler):
+    """Prints above a progress bar, not through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def unused_path(folder: Path, kind: str, suffix: str) -> Path:
+    """``folder/{kind}_{time}{suffix}``, with a number behind it where another run began in the same second."""
+    stem = f'{kind}_{datetime.now():%Y_%m_%d_%H_%M_%S}'
+    names = itertools.chain([stem], (f'{stem}_{number}' for number in itertools.count(2)))
+    return next(path for name in names if not (path := folder / f'{name}{suffix}').exists())
+
+
+def open_log(path: Path) -> logging.Logger:
+    """A logger that appends to ``path`` and prints; its folder is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger(f'furnace.{path}')
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    file = logging.FileHandler(path, encoding='utf-8')
+    file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s', '%Y-%m-%d %H:%M:%S'))
+    terminal = _Terminal(logging.INFO)
+    terminal.setFormatter(logging.Formatter('%(message)s'))
+    logger.handlers = [file, terminal]
+    return logger

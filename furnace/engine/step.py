@@ -1,0 +1,78 @@
+"""One training step of two networks: the paper's algorithm, top to bottom."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from furnace.seg_opr.cutmix import mix
+from furnace.seg_opr.pseudo import co_occurrence, disagreement, predict, pseudo_loss, targets
+
+
+class Step:
+    """The gradient of one iteration's loss, whatever the method.
+
+    sup_1 + sup_2 + λ (inter + union). Each of the four losses is backpropagated as soon as it is known, so that one
+    branch's one graph is alive at a time; the gradients add up to that of the sum.
+
+    Args:
+        network: gives logits by ``network(images, step=k)`` for branch k; in train mode.
+        num_classes: channels of the logits.
+        criterion: supervised loss of logits and labels.
+        method: see ``furnace.seg_opr.pseudo.METHODS``.
+        unsup_weight: λ.
+        reweight: weight the pseudo labels with the teachers' confidence.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        num_classes: int,
+        criterion: Callable[[Tensor, Tensor], Tensor],
+        method: str,
+        unsup_weight: float,
+        reweight: bool = True,
+    ):
+        self.network, self.num_classes, self.criterion = network, num_classes, criterion
+        self.method, self.unsup_weight, self.reweight = method, unsup_weight, reweight
+
+    def __call__(
+        self, x: Tensor, y: Tensor, u0: Tensor | None = None, u1: Tensor | None = None, mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Add the step's gradient to the parameters.
+
+        Args:
+            x: labelled images (B, 3, H, W), normalised.
+            y: their labels, int64 (B, H, W).
+            u0, u1: unlabelled images (B, 3, H, W). Without u1 there is no CutMix; without u0 no pseudo supervision.
+            mask: bool (B, 1, H, W), true where u1 is taken.
+
+        Returns:
+            The losses (0-d tensors on the device, without graph): loss, sup_1, sup_2, and the method's own.
+        """
+        logged = {}
+        for k in (1, 2):
+            sup = self.criterion(self.network(x, step=k), y)
+            sup.backward()
+            logged[f'sup_{k}'] = sup.detach()
+        loss = logged['sup_1'] + logged['sup_2']
+
+        if u0 is not None:
+            (p1, c1), (p2, c2) = (self._teach(k, u0, u1, mask) for k in (1, 2))
+            w, logged['overlap'] = disagreement(co_occurrence(p1, p2, self.num_classes))
+            mixed = u0 if u1 is None else mix(u0, u1, mask)
+            for k, target in enumerate(targets(self.method, p1, p2, c1, c2, w, self.reweight), 1):
+                unsup = pseudo_loss(self.network(mixed, step=k), target)
+                (self.unsup_weight * unsup).backward()
+                logged[target.name] = unsup.detach()
+                loss = loss + self.unsup_weight * logged[target.name]
+        return {'loss': loss, **logged}
+
+    @torch.no_grad()
+    def _teach(self, k: int, u0: Tensor, u1: Tensor | None, mask: Tensor | None) -> Sequence[Tensor]:
+        """Labels and confidences of branch k for the mixed image, each from the whole image it came from."""
+        label, confidence = predict(self.network(u0, step=k))
+        if u1 is None:
+            return label, confidence
+        other_label, other_confidence = predict(self.network(u1, step=k))
+        return mix(label, other_label, mask[:, 0]), mix(confidence, other_confidence, mask[:, 0])

@@ -1,0 +1,78 @@
+"""Supervised losses: mean cross-entropy, and OHEM cross-entropy (online hard example mining)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Of Cityscapes' 19 classes, road … bicycle, as in the released recipe.
+CITYSCAPES_WEIGHTS = (
+    0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023,
+    0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507,
+)  # fmt: skip
+
+
+class CrossEntropy(nn.Module):
+    """Mean cross-entropy over the valid pixels; 0 where a batch has none.
+
+    Args:
+        ignore_index: label of void pixels.
+        class_weights: one factor a class; the mean is then weighted, as PyTorch's is.
+    """
+
+    def __init__(self, ignore_index: int = 255, class_weights: Sequence[float] | None = None):
+        super().__init__()
+        self.ignore_index = ignore_index
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer('class_weights', weights, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (B, C, H, W) and int64 labels (B, H, W) to a scalar."""
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        total = F.cross_entropy(logits, target, weights, ignore_index=self.ignore_index, reduction='sum')
+        valid = target != self.ignore_index
+        if weights is None:
+            count = valid.sum()
+        else:
+            count = (weights[target.where(valid, torch.zeros_like(target))] * valid).sum()
+        return total / count.clamp(min=torch.finfo(logits.dtype).tiny)
+
+
+class OhemCrossEntropy(CrossEntropy):
+    """Cross-entropy over the hard pixels: those whose true class has a probability at or below a cut-off.
+
+    The cut-off is ``thresh``, or more where fewer than ``min_kept`` pixels would be left. With fewer than ``min_kept``
+    valid pixels, all of them count.
+
+    Args:
+        thresh: softmax probability of the true class.
+        min_kept: pixels of the batch that are kept at least.
+    """
+
+    def __init__(
+        self,
+        ignore_index: int = 255,
+        thresh: float = 0.7,
+        min_kept: int = 100_000,
+        class_weights: Sequence[float] | None = None,
+    ):
+        super().__init__(ignore_index, class_weights)
+        self.thresh = thresh
+        self.min_kept = min_kept
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return super().forward(logits, self.select(logits.detach(), target))
+
+    def select(self, logits: Tensor, target: Tensor) -> Tensor:
+        """``target`` with the easy pixels made void."""
+        valid = target != self.ignore_index
+        label = target.where(valid, torch.zeros_like(target))
+        top = logits.gather(1, label[:, None])[:, 0]
+        prob = torch.exp(top - logits.logsumexp(dim=1)).where(valid, torch.ones_like(top))
+        cutoff = torch.full_like(prob[0, 0, 0], self.thresh)
+        if self.min_kept > 0:
+            kth = min(self.min_kept, prob.numel())
+            cutoff = torch.maximum(cutoff, prob.flatten().kthvalue(kth).values)
+        keep = valid & ((prob <= cutoff) | (valid.sum() < self.min_kept))
+        return target.where(keep, torch.full_like(target, self.ignore_index))

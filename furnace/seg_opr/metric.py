@@ -1,0 +1,42 @@
+"""Scores of label maps: confusion matrix, intersection over union, pixel accuracy."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
+    """Pixels by true class (row) and predicted class (column), int64 (C, C), on the tensors' device.
+
+    Pixels whose label is not in 0 … C-1 (void) do not count. Integer tensors of one shape; predictions in 0 … C-1.
+    """
+    label, prediction = label.flatten().long(), prediction.flatten().long()
+    valid = (label >= 0) & (label < num_classes)
+    # Void pixels get a bin of their own, cut off afterwards: a masked selection would wait for the device.
+    index = torch.where(valid, label * num_classes + prediction, num_classes**2)
+    counts = torch.bincount(index, minlength=num_classes**2 + 1)[:-1]
+    return counts.view(num_classes, num_classes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All in 0 … 1; nan for a class that is neither labelled nor predicted."""
+
+    iou: list[float]
+    mean_iou: float
+    mean_iou_no_background: float
+    pixel_accuracy: float
+
+
+def scores(confusion: Tensor) -> Scores:
+    """Scores of a (C, C) confusion matrix; means leave out classes that are nan, one of them class 0 too."""
+    confusion = confusion.double().cpu()
+    hit = confusion.diagonal()
+    iou = hit / (confusion.sum(dim=0) + confusion.sum(dim=1) - hit)
+    return Scores(
+        iou=iou.tolist(),
+        mean_iou=iou.nanmean().item(),
+        mean_iou_no_background=iou[1:].nanmean().item(),
+        pixel_accuracy=(hit.sum() / confusion.sum()).item(),
+    )

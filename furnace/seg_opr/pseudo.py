@@ -1,0 +1,97 @@
+"""Pseudo supervision of two networks by each other: CPCL's intersection and union, and CPS.
+
+Symbols as in the paper: p_k and c_k are label and confidence of branch k's teacher pass, N the class co-occurrence of
+the two, w the class-wise disagreement. All are functions of tensors on one device; nothing is fetched to the host.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+class Target(NamedTuple):
+    """What one student is trained on."""
+
+    name: str
+    """of the loss, as logged"""
+    label: Tensor
+    """int64 (B, H, W), ``IGNORE`` where there is none"""
+    weight: Tensor | None
+    """per pixel (B, H, W), or None for 1"""
+
+
+def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Label (argmax) and confidence (max of the softmax) of logits (B, C, H, W); both (B, H, W)."""
+    top, label = logits.max(dim=1)
+    return label, torch.exp(top - logits.logsumexp(dim=1))
+
+
+def co_occurrence(p1: Tensor, p2: Tensor, num_classes: int) -> Tensor:
+    """N[a, b]: pixels that branch 1 calls a and branch 2 calls b; int64 (C, C)."""
+    return torch.bincount((p1 * num_classes + p2).flatten(), minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def disagreement(N: Tensor) -> tuple[Tensor, Tensor]:
+    """Class-wise disagreement (CPCL section III-D) from the counts of ``co_occurrence``.
+
+    One pseudo-count a class is added on the diagonal. Returns w, float64 (C), and the overlap trace(N) / sum(N).
+    """
+    N = N.double() + torch.eye(len(N), dtype=torch.float64, device=N.device)
+    same, column, row = N.diagonal(), N.sum(dim=0), N.sum(dim=1)
+    d = (column - same) / column + (row - same) / row
+    return d / (d.sum() + 1e-6), same.sum() / N.sum()
+
+
+def cpcl_targets(
+    p1: Tensor, p2: Tensor, c1: Tensor, c2: Tensor, w: Tensor, reweight: bool = True
+) -> tuple[Target, Target]:
+    """Intersection labels (conservative) and union labels (progressive) with their confidences.
+
+    Where the branches agree, both have the common label and weight (c1 + c2) / 2. Where they differ, the intersection
+    is void and the union takes the label of the class with the greater disagreement w (p2 on a tie), weighted with the
+    confidence of the branch it came from.
+    """
+    agree = p1 == p2
+    take_first = w[p1] > w[p2]
+    mean = (c1 + c2) / 2
+    inter = torch.where(agree, p1, IGNORE)
+    union = torch.where(take_first, p1, p2)
+    r = torch.where(agree, mean, torch.where(take_first, c1, c2))
+    return (
+        Target('inter', inter, mean if reweight else None),
+        Target('union', union, r if reweight else None),
+    )
+
+
+def cps_targets(p1: Tensor, p2: Tensor) -> tuple[Target, Target]:
+    """Cross pseudo supervision (Chen et al., CVPR 2021): each student learns the other's label, unweighted."""
+    return Target('cps_1', p2, None), Target('cps_2', p1, None)
+
+
+METHODS = ('cpcl', 'cps', 'supervised', 'intersection', 'union')
+
+
+def targets(
+    method: str, p1: Tensor, p2: Tensor, c1: Tensor, c2: Tensor, w: Tensor, reweight: bool = True
+) -> tuple[Target, Target]:
+    """What branch 1 and branch 2 learn from the unlabelled images under ``method`` (one of ``METHODS``)."""
+    if method == 'cps':
+        return cps_targets(p1, p2)
+    inter, union = cpcl_targets(p1, p2, c1, c2, w, reweight)
+    if method == 'cpcl':
+        return inter, union
+    if method == 'intersection':
+        return inter._replace(name='inter_1'), inter._replace(name='inter_2')
+    if method == 'union':
+        return union._replace(name='union_1'), union._replace(name='union_2')
+    raise ValueError(f'method = {method!r}: has no pseudo labels; choose one of {", ".join(METHODS)}')
+
+
+def pseudo_loss(logits: Tensor, target: Target) -> Tensor:
+    """Cross-entropy times the weight, mean over ALL pixels: void adds 0 to the sum and still counts."""
+    loss = F.cross_entropy(logits, target.label, ignore_index=IGNORE, reduction='none')
+    return (loss if target.weight is None else loss * target.weight).mean()

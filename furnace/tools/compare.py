@@ -1,0 +1,69 @@
+"""A table of several evaluations side by side.
+
+python -m furnace.tools.compare exp_demo/log/supervised/val_last.json exp_demo/log/val_last.json
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from furnace.utils.errors import UserError
+
+
+def read_column(path: Path) -> tuple[str, dict[str, float | None]]:
+    """Heading and rows (name to a share in 0 … 1) of the best model in a ``val_*.json``."""
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        config = content['config']
+        result = max(content['results'], key=lambda result: result['mean_iou'] or 0)
+        rows = {
+            **result['iou'],
+            'mean IoU': result['mean_iou'],
+            'mean IoU without class 0': result['mean_iou_no_background'],
+            'pixel accuracy': result['pixel_accuracy'],
+        }
+        epoch = 'an unknown epoch' if result['epoch'] is None else f'epoch {result["epoch"]}'
+        return f'{config["method"]}, 1/{config["labeled_ratio"]} labels, {epoch}', rows
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{path}: is not a val_*.json of eval.py ({error!r})') from None
+
+
+def table(columns: list[tuple[str, dict[str, float | None]]]) -> str:
+    """Percentages as a Markdown table, one row a class."""
+    names = list(dict.fromkeys(name for _, rows in columns for name in rows))
+    body = [
+        [name, *('–' if rows.get(name) is None else f'{100 * rows[name]:.2f}' for _, rows in columns)] for name in names
+    ]
+    head = ['%', *(heading for heading, _ in columns)]
+    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+    lines = [
+        [head[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(head[1:], widths[1:], strict=True))],
+        ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])],
+        *(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            for row in body
+        ),
+    ]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='python -m furnace.tools.compare', description=__doc__.splitlines()[0])
+    parser.add_argument('files', nargs='+', type=Path, metavar='val_*.json', help='what eval.py wrote')
+    parser.add_argument('-o', '--output', type=Path, metavar='FILE.md', help='write the table there too')
+    args = parser.parse_args(arguments)
+    try:
+        text = table([read_column(path) for path in args.files])
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(text)
+    if args.output:
+        args.output.write_text(text + '\n', encoding='utf-8')
+        print(f'written to {args.output}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
