@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from furnace.datasets import prepare
+from furnace.datasets import find, prepare
 from furnace.datasets.classes import read_classes, voc_colormap
-from furnace.datasets.images import read_image, read_label
+from furnace.datasets.images import image_size, read_image, read_label
 
 SHARED = Path(__file__).resolve().parents[2].parent / 'shared/data'
 COLORS = [[9, 9, 9], [200, 0, 0], [0, 200, 0]]
@@ -107,7 +107,7 @@ def test_layout(run, src, tmp_path):
     assert record['counts']['images'] == {'train': 7, 'val': 2}
 
 
-@pytest.mark.parametrize('ending', prepare.LABEL_ENDINGS)
+@pytest.mark.parametrize('ending', find.LABEL_ENDINGS)
 def test_label_endings(run, src, tmp_path, ending):
     (src / 'labels/train/a_1_gtFine.png').rename(src / f'labels/train/a_1{ending}.png')
     assert run()[0] == 0
@@ -242,7 +242,7 @@ def test_size_is_the_one_that_training_sees(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new('RGB', (8, 6)).save(tmp_path / 'x.jpg', exif=exif)
-    assert prepare._image_size(tmp_path / 'x.jpg')[::-1] == read_image(tmp_path / 'x.jpg').shape[:2]
+    assert image_size(tmp_path / 'x.jpg')[::-1] == read_image(tmp_path / 'x.jpg').shape[:2]
 
 
 def test_val_without_label(run, src, tmp_path):
