@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ def load_file(path: str | os.PathLike) -> dict:
     if not os.path.isfile(path):
         raise UserError(f'{path}: no such file')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # about the form of a damaged file; it is told in one line below
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f'{path}: refused, it holds more than tensors and plain values, or is damaged') from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except Exception as error:  # a damaged file can fail anywhere in PyTorch's reader
         raise UserError(f'{path}: cannot be read as a PyTorch checkpoint; is it complete?') from error
     if not isinstance(content, dict):
         raise UserError(f'{path}: holds a {type(content).__name__}, not a dict of tensors')
@@ -30,7 +33,7 @@ def load_file(path: str | os.PathLike) -> dict:
 
 def strip_module(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors without the ``module.`` that a DataParallel wrapper puts before each name."""
-    return {name.removeprefix('module.'): value for name, value in state.items()}
+    return {str(name).removeprefix('module.'): value for name, value in state.items()}
 
 
 def load_strict(module: nn.Module, state: dict[str, Tensor], source: str | os.PathLike) -> None:
@@ -63,7 +66,10 @@ def load_strict(module: nn.Module, state: dict[str, Tensor], source: str | os.Pa
 def load_pretrained(backbone: nn.Module, path: str | os.PathLike) -> None:
     """Fill a backbone from an ImageNet file; its classifier ``fc.*`` is left over, anything else must match."""
     content = load_file(path)
-    state = strip_module(content.get('state_dict', content))
+    state = content.get('state_dict', content)
+    if not isinstance(state, dict):
+        raise UserError(f'{path}: its entry "state_dict" is a {type(state).__name__}, not a dict of tensors')
+    state = strip_module(state)
     state = {name: value for name, value in state.items() if not name.startswith('fc.')}
     # Files written before PyTorch 0.4.1 have no batch counters; they start at zero as in a new network.
     counters = {name: value for name, value in backbone.state_dict().items() if name.endswith('num_batches_tracked')}

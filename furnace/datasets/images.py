@@ -1,10 +1,11 @@
 """Images and label maps: from files to arrays."""
 
+import io
 import os
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from furnace.utils.errors import UserError
 
@@ -15,14 +16,14 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """The image as uint8 (H, W, 3), RGB.
 
     Raises:
-        UserError: the file is missing or no image.
+        UserError: the file is missing, truncated or no image.
     """
+    data = _read_bytes(path)
+    # A JPEG scan ends with an end mark, which can occur nowhere in it. OpenCV 4 paints a missing rest grey.
+    if data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'):
+        raise UserError(f'{path}: the image is truncated')
     try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f'{path}: cannot be read: {error.strerror}') from None
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error:  # a size beyond OpenCV's limit
         image = None
     if image is None:
@@ -30,21 +31,41 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) from the header, as ``read_image`` will show it.
+
+    Raises:
+        UserError: the file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = 'exif' in image.info and image.getexif().get(0x0112) in (5, 6, 7, 8)  # Orientation: by 90°
+            return image.size[::-1] if turned else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f'{path}: is not an image that can be read: {error}') from None
+
+
 def read_label(path: str | os.PathLike, num_classes: int) -> np.ndarray:
-    """The class ids of a grey or palette PNG as uint8 (H, W); 255 is void.
+    """The class ids of a grey (8 bits) or palette PNG as uint8 (H, W); 255 is void.
 
     Raises:
         UserError: the file is missing, no image, not of one channel, or has ids outside 0 … num_classes-1 and 255.
     """
+    data = _read_bytes(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             if image.mode not in ('L', 'P'):
                 raise UserError(f'{path}: a label map has one 8-bit channel of class ids, this has mode {image.mode}')
+            # Grey of 2 or 4 bits is stretched to 0 … 255 in decoding (4 bits: 1 becomes 17). Some programs write plain
+            # ids so, others shorten 8-bit maps whose ids happen to be such multiples: the file does not tell which.
+            if image.mode == 'L' and image.tile[0][3] in ('L;2', 'L;4'):
+                raise UserError(
+                    f'{path}: a grey label map of {image.tile[0][3][-1]} bits, whose ids are ambiguous; '
+                    'save it with 8 bits a pixel or with a palette'
+                )
             # A palette image's pixels are the ids; converting it to grey would turn colours into nonsense ids.
             label = np.array(image)
-    except FileNotFoundError:
-        raise UserError(f'{path}: no such label file') from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise UserError(f'{path}: is not an image that can be decoded') from None
     # 255 + 1 wraps to 0, so one maximum finds every other id that is too large.
     if (label + np.uint8(1)).max() > num_classes:
@@ -70,3 +91,11 @@ def read_pair(image_path: str, label_path: str, num_classes: int) -> tuple[np.nd
             f'{label_path}: is {label.shape[1]}x{label.shape[0]} pixels, its image {image_path} is {width}x{height}'
         )
     return image, label
+
+
+def _read_bytes(path: str | os.PathLike) -> bytes:
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read: {error.strerror}') from None

@@ -3,18 +3,24 @@
 import itertools
 import os
 import re
+import shutil
 from pathlib import Path
 
 import torch
 
+from furnace.engine.logger import make_folder
 from furnace.utils.errors import UserError
 
 LAST = 'epoch-last.pth'
 
 
 def save(content: dict, path: Path) -> None:
-    """Write beside ``path``, then rename: a file of this name is always whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside ``path``, then rename: a file of this name is always whole.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written to.
+    """
+    make_folder(path.parent)
     temporary = path.with_name(f'.{path.name}.tmp')
     try:
         with open(temporary, 'wb') as file:
@@ -22,8 +28,9 @@ def save(content: dict, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f'{path}: the checkpoint cannot be written: {error.strerror}') from None
+    except (OSError, RuntimeError) as error:  # PyTorch hides a failed write behind a RuntimeError
+        reason = getattr(error, 'strerror', None) or 'is the disk full?'
+        raise UserError(f'{path}: the checkpoint cannot be written: {reason}') from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,7 +39,10 @@ def save_also_as(path: Path, name: str) -> None:
     """Give the checkpoint a second name in its folder, without writing it twice where the disk allows."""
     temporary = path.with_name(f'.{name}.tmp')
     temporary.unlink(missing_ok=True)
-    os.link(path, temporary)
+    try:
+        os.link(path, temporary)
+    except OSError:  # no hard links on this disk
+        shutil.copyfile(path, temporary)
     os.replace(temporary, path.with_name(name))
 
 

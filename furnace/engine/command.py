@@ -17,7 +17,7 @@ from furnace.engine import checkpoint
 from furnace.engine.config import Config, load_config
 from furnace.engine.devices import parse_device
 from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
-from furnace.engine.logger import open_log, unused_path
+from furnace.engine.logger import make_folder, open_log, unused_path
 from furnace.engine.trainer import Trainer
 from furnace.utils.errors import UserError
 
@@ -81,13 +81,17 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         C.cutmix,
     )
     network.to(device)
-    logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
-    trainer = Trainer(C, network, criterion(C).to(device), data, device, logger)
+    trainer = Trainer(C, network, criterion(C).to(device), data, device)
     if source:
         trainer.resume(load_file(source), source)
-    elif moved := checkpoint.set_aside(Path(C.snapshot_dir)):
-        logger.info('checkpoints of an earlier run are kept in %s (train.py -c auto goes on with a run)', moved)
 
+    # What the user can get wrong was told above, before any file is written.
+    logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
+    goes_on_here = source is not None and source.resolve().parent == Path(C.snapshot_dir).resolve()
+    moved = None if goes_on_here else checkpoint.set_aside(Path(C.snapshot_dir))
+    if moved:
+        logger.info('checkpoints of an earlier run are kept in %s (train.py -c auto goes on with a run)', moved)
+    make_folder(Path(C.snapshot_dir))
     for kind, items in (('labelled', labeled), ('unlabelled', unlabeled)):
         if items is not None and len(items) < C.batch_size:
             logger.warning('only %d %s images for batches of %d: they are repeated', len(items), kind, C.batch_size)
@@ -104,7 +108,7 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {C.pretrained_model}',
     )
     logger.info('logs: %s   checkpoints: %s', C.log_dir, C.snapshot_dir)
-    trainer.run()
+    trainer.run(logger)
     logger.info('done; evaluate with: python eval.py -e last')
 
 
@@ -171,6 +175,7 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
                 pictures = Path(arguments.save_path or Path(C.log_dir, 'pred_imgs'))
                 if len(paths) * len(branches) > 1:
                     pictures = pictures / f'{path.stem}-branch{branch}'
+                make_folder(pictures)
             title = f'{path.name}, branch {branch}'
             confusion = evaluator.confusion(branch, title, pictures)
             results.append(record(str(path), content.get('epoch'), branch, confusion, classes, len(items)))

@@ -7,12 +7,14 @@ arguments replace a value at the moment the file assigns it, so everything that 
 import ast
 import difflib
 import importlib.util
+import math
 import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,9 @@ def load_config(path: str | os.PathLike, arguments: Iterable[str] = ()) -> Confi
     with overriding(texts):
         try:
             spec.loader.exec_module(module)
-        except (SyntaxError, NameError, AttributeError, TypeError, ValueError, KeyError, ArithmeticError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # the file is the user's: whatever fails in it is told with its line
             raise UserError(f'{path}: line {_line(error, path)}: {error}') from None
     sys.modules['config'] = module
     config = module.config
@@ -123,8 +127,23 @@ def load_config(path: str | os.PathLike, arguments: Iterable[str] = ()) -> Confi
             close = difflib.get_close_matches(name, config, n=1)
             hint = f'; did you mean {close[0]}?' if close else ''
             raise UserError(f'{name}: no such setting in {Path(path).parent.name}/config.py{hint}')
-    check(config)
+    try:
+        check(config)
+    except KeyError as error:
+        raise UserError(f'{path}: sets no C.{error.args[0]}') from None
     return config
+
+
+def plain(value: Any) -> Any:
+    """A copy of plain Python values alone, as a checkpoint may hold them; anything else becomes text."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, 'tolist'):  # NumPy
+        return plain(value.tolist())
+    # Exact types: what is derived from one of them would be stored with its class.
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -137,14 +156,30 @@ def check(config: Mapping[str, Any]) -> None:
         if config[name] not in options:
             raise UserError(f'{name} = {config[name]!r}: choose one of {", ".join(map(str, options))}')
 
-    def at_least(name: str, least: float) -> None:
+    def at_least(name: str, least: float, kind: type = Real, why: str = '') -> None:
         value = config[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
-            raise UserError(f'{name} = {value!r}: must be a number of at least {least}')
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
+            what = 'a whole number' if kind is Integral else 'a number'
+            raise UserError(f'{name} = {value!r}: must be {what} of at least {least}{why}')
+
+    def numbers(name: str, form: str, count: int | None = None, positive: bool = True) -> None:
+        values = plain(config[name])
+        if (
+            not isinstance(values, list)
+            or not values
+            or count not in (None, len(values))
+            or not all(isinstance(value, Real) and (value > 0 or not positive) for value in values)
+        ):
+            raise UserError(f'{name} = {config[name]!r}: must be a list of {form}')
 
     choice('backbone', BACKBONES)
     choice('method', METHODS)
     choice('background', [255])
+    for name in ('log_dir', 'snapshot_dir', 'img_root_folder', 'gt_root_folder', 'device'):
+        if not isinstance(config[name], str | os.PathLike):
+            raise UserError(f'{name} = {config[name]!r}: must be a text')
+    if not isinstance(config['pretrained_model'], str | os.PathLike | None):
+        raise UserError(f'pretrained_model = {config["pretrained_model"]!r}: must be the path of a file, or None')
     for name in ('train_source', 'unsup_source', 'eval_source'):
         if not isinstance(config[name], str):
             hint = "; supervision is 'semi', 'few' or 'full'" if 'supervision' in config else ''
@@ -152,15 +187,19 @@ def check(config: Mapping[str, Any]) -> None:
     if config['nepochs'] is None:
         ratio = config['labeled_ratio']
         raise UserError(f'nepochs: none is recommended for labeled_ratio = {ratio}; set one, e.g. nepochs=100')
-    for name in ('labeled_ratio', 'nepochs', 'niters_per_epoch', 'batch_size', 'image_height', 'image_width',
-                 'snapshot_iter', 'log_every', 'eval_crop_size'):  # fmt: skip
-        at_least(name, 1)
-    at_least('num_classes', 2)
-    for name in ('lr', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch', 'num_workers', 'seed'):
+    for name in ('labeled_ratio', 'nepochs', 'niters_per_epoch', 'image_height', 'image_width', 'snapshot_iter',
+                 'log_every', 'eval_crop_size', 'eval_batch_size', 'cutmix_boxmask_n_boxes'):  # fmt: skip
+        at_least(name, 1, Integral)
+    at_least('num_classes', 2, Integral)
+    at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')
+    for name in ('num_workers', 'seed'):
+        at_least(name, 0, Integral)
+    for name in ('lr', 'lr_power', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch'):
         at_least(name, 0)
     for name in ('train_scale_array', 'eval_scale_array'):
-        scales = config[name]
-        if not isinstance(scales, list | tuple) or not scales or not all(scale > 0 for scale in scales):
-            raise UserError(f'{name} = {scales!r}: must be a list of factors above 0, such as [1]')
-    if not 0 < config['eval_stride_rate'] <= 1:
+        numbers(name, 'factors above 0, such as [1]')
+    numbers('image_mean', '3 numbers, for R, G and B', 3, positive=False)
+    numbers('image_std', '3 numbers above 0, for R, G and B', 3)
+    numbers('cutmix_mask_prop_range', '2 shares above 0, such as [0.25, 0.5]', 2)
+    if not isinstance(config['eval_stride_rate'], Real) or not 0 < config['eval_stride_rate'] <= 1:
         raise UserError(f'eval_stride_rate = {config["eval_stride_rate"]!r}: must be above 0 and at most 1')

@@ -21,8 +21,8 @@ def parse_devices(text: str) -> list[torch.device]:
     numbers = []
     try:
         for part in text.split(','):
-            first, _, last = part.partition('-')
-            numbers += range(int(first), int(last or first) + 1)
+            first, *last = map(int, part.split('-', 1))
+            numbers += range(first, (last or [first])[0] + 1)
     except ValueError:
         numbers = []
     if not numbers or len(set(numbers)) < len(numbers):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from furnace.utils.errors import UserError
+
 
 class _Terminal(logging.Handler):
     """Prints above a progress bar, not through it."""
@@ -24,9 +26,21 @@ def unused_path(folder: Path, kind: str, suffix: str) -> Path:
     return next(path for name in names if not (path := folder / f'{name}{suffix}').exists())
 
 
+def make_folder(path: Path) -> None:
+    """The folder and those above it, where they are not there yet.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{path}: the folder cannot be made: {error.strerror}') from None
+
+
 def open_log(path: Path) -> logging.Logger:
     """A logger that appends to ``path`` and prints; its folder is made if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     logger = logging.getLogger(f'furnace.{path}')
     logger.setLevel(logging.DEBUG)
     logger.propagate = False

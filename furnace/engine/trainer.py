@@ -1,5 +1,6 @@
 """The training loop: batches, steps, learning rate, logs and checkpoints."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from furnace.base_model import DualNetwork, load_network
 from furnace.datasets.normalize import Normalize
 from furnace.datasets.train_set import Batch, TrainSet, batches
 from furnace.engine import checkpoint
-from furnace.engine.config import Config
+from furnace.engine.config import Config, plain
 from furnace.engine.lr import param_groups, poly_lr
 from furnace.engine.step import Step
 from furnace.seg_opr.cutmix import draw_boxes, paint_masks
@@ -31,7 +32,6 @@ class Trainer:
         criterion: supervised loss of logits and labels.
         data: the streams of samples.
         device: where the steps run.
-        logger: for the lines that a person reads.
     """
 
     def __init__(
@@ -41,10 +41,8 @@ class Trainer:
         criterion: Callable[[Tensor, Tensor], Tensor],
         data: TrainSet,
         device: torch.device,
-        logger,
     ):
-        self.config, self.network, self.data = config, network, data
-        self.device, self.logger = device, logger
+        self.config, self.network, self.data, self.device = config, network, data, device
         self.iteration = 0
         self.total = config.nepochs * config.niters_per_epoch
         self.step = Step(network, config.num_classes, criterion, config.method, config.unsup_weight, config.reweight)
@@ -54,8 +52,12 @@ class Trainer:
             for branch in network.branches
         ]
 
-    def run(self) -> None:
-        """Train from the present iteration to the end, saving after every epoch."""
+    def run(self, logger: logging.Logger) -> None:
+        """Train from the present iteration to the end, saving after every epoch.
+
+        Args:
+            logger: for the lines that a person reads.
+        """
         C = self.config
         self.network.train()
         writer = SummaryWriter(str(Path(C.log_dir, 'tb')))
@@ -74,12 +76,12 @@ class Trainer:
                     if self.iteration % C.log_every == 0 or self.iteration % C.niters_per_epoch == 0:
                         figures = self._read(losses)
                         bar.set_postfix_str(' '.join(f'{name} {value:.4g}' for name, value in figures.items()))
-                        self.logger.debug('iteration %d: %s', self.iteration, figures)
+                        logger.debug('iteration %d: %s', self.iteration, figures)
                         for name, value in figures.items():
                             writer.add_scalar(f'train/{name}', value, self.iteration)
                     bar.update()
                 line = ', '.join(f'{name} {value:.4g}' for name, value in figures.items())
-                self.logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, time.monotonic() - started, line)
+                logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, time.monotonic() - started, line)
                 self._save(epoch)
 
     def iterate(self, batch: Batch) -> dict[str, Tensor]:
@@ -140,7 +142,7 @@ class Trainer:
             'optimizer_2': optimizer_2,
             'epoch': epoch,
             'iteration': self.iteration,
-            'config': dict(C),
+            'config': plain(C),
         }
         last = epoch == C.nepochs - 1
         if last or (epoch > C.nepochs // 6 and epoch % C.snapshot_iter == 0):

@@ -29,14 +29,17 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (B, C, H, W) and int64 labels (B, H, W) to a scalar."""
+        total, count = self.sums(logits, target)
+        return total / count.clamp(min=torch.finfo(logits.dtype).tiny)
+
+    def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator of the mean: several processes add up the latter before they divide."""
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
         total = F.cross_entropy(logits, target, weights, ignore_index=self.ignore_index, reduction='sum')
         valid = target != self.ignore_index
         if weights is None:
-            count = valid.sum()
-        else:
-            count = (weights[target.where(valid, torch.zeros_like(target))] * valid).sum()
-        return total / count.clamp(min=torch.finfo(logits.dtype).tiny)
+            return total, valid.sum().to(logits.dtype)
+        return total, (weights[target.where(valid, torch.zeros_like(target))] * valid).sum()
 
 
 class OhemCrossEntropy(CrossEntropy):
@@ -61,8 +64,8 @@ class OhemCrossEntropy(CrossEntropy):
         self.thresh = thresh
         self.min_kept = min_kept
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        return super().forward(logits, self.select(logits.detach(), target))
+    def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return super().sums(logits, self.select(logits.detach(), target))
 
     def select(self, logits: Tensor, target: Tensor) -> Tensor:
         """``target`` with the easy pixels made void."""

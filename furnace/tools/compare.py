@@ -55,14 +55,21 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         text = table([read_column(path) for path in args.files])
+        print(text)
+        if args.output:
+            _write(args.output, text)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(text)
-    if args.output:
-        args.output.write_text(text + '\n', encoding='utf-8')
-        print(f'written to {args.output}')
     return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + '\n', encoding='utf-8')
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written: {error.strerror}') from None
+    print(f'written to {path}')
 
 
 if __name__ == '__main__':

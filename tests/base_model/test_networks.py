@@ -79,5 +79,5 @@ def test_batch_norm_settings_reach_every_layer():
 
 
 def test_unknown_backbone_is_refused():
-    with pytest.raises(ValueError, match='resnet34.*resnet18, resnet50, resnet101'):
+    with pytest.raises(ValueError, match=r'resnet34.*resnet18, resnet50, resnet101'):
         DualNetwork(5, 'resnet34')

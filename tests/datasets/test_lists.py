@@ -75,11 +75,11 @@ def test_pseudoseg_lists_are_found_under_the_name_that_cps_ships(write, tmp_path
 
 
 def test_other_lists_have_no_second_name(write, tmp_path):
-    write('a\n', 'x_train_y.txt')
-    with pytest.raises(UserError, match='no such list'):
-        read_lines(tmp_path / 'x_y.txt')
-    with pytest.raises(UserError, match='no such list'):
-        read_lines(tmp_path / 'val_x_train_y.txt')
+    write('a\n', 'x_y.txt')
+    write('a\n', 'train_z.txt')
+    for name in 'x_train_y.txt', 'z.txt', 'train_x_train_y.txt':
+        with pytest.raises(UserError, match='no such list'):
+            read_lines(tmp_path / name)
 
 
 @pytest.mark.parametrize('end', ['\n', '\r\n'])
@@ -98,7 +98,7 @@ def test_cityscapes_columns(write, end):
     ]
 
 
-@pytest.mark.parametrize('line', ['a\tb\tc', '/', 'a\t/', '/\ta', 'a\t\tb', '\tb'])
+@pytest.mark.parametrize('line', ['a\tb\tc', '/', 'a\t/', '/\ta', 'a\t\tb'])
 def test_bad_line(write, line):
     path = write(f'x\ty\n{line}\n')
     with pytest.raises(UserError, match='line 2: expected "image<tab>label"') as error:
@@ -133,7 +133,7 @@ def test_labelled_list_without_labels(write):
         require_labels(cityscapes_items('', '', path), path)
     assert str(error.value) == f'{path}: 4 of 5 lines have no label file: c, d, f, …'
     path = write('a\tb\nc\n')
-    with pytest.raises(UserError, match='1 of 2 lines have no label file: c$'):
+    with pytest.raises(UserError, match=r'1 of 2 lines have no label file: c$'):
         require_labels(cityscapes_items('', '', path), path)
     require_labels(cityscapes_items('', '', write('a\tb\nc\td\n')), path)
 

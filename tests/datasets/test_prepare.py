@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from samples import SHARED, needs_shared
 
 from furnace.datasets import find, prepare
 from furnace.datasets.classes import read_classes, voc_colormap
 from furnace.datasets.images import image_size, read_image, read_label
 
-SHARED = Path(__file__).resolve().parents[2].parent / 'shared/data'
 COLORS = [[9, 9, 9], [200, 0, 0], [0, 200, 0]]
 
 
@@ -440,7 +440,7 @@ def test_help_has_examples(capsys):
     assert '--val-share 0.2' in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason='needs ../shared')
+@needs_shared
 def test_camvid(tmp_path):
     camvid = SHARED / 'camvid'
     assert prepare.main(['folder', str(camvid), str(tmp_path / 'dst'), '--link']) == 0
@@ -456,7 +456,7 @@ def test_camvid(tmp_path):
         np.testing.assert_array_equal(read_label(copy, 11), read_label(original, 11))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason='needs ../shared')
+@needs_shared
 def test_cityscapes_label_ids_are_refused(tmp_path, capsys):
     pairs = sorted((SHARED / 'cityscapes_raw').rglob('*_labelIds.png'))[:2]
     for split, label in zip(('train', 'val'), pairs, strict=True):

@@ -1,6 +1,7 @@
 """Sliding windows, scales, flips and whole images against the released implementation."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_windows_cover_every_pixel_for_any_size():
     for length in range(48, 400):
         starts = window_starts(length, 48, 32)
         assert starts[0] == 0 and starts[-1] == length - 48
-        assert all(b - a <= 32 for a, b in zip(starts, starts[1:], strict=False))
+        assert all(b - a <= 32 for a, b in pairwise(starts))
 
 
 def test_overlapping_windows_are_summed_not_averaged():
