@@ -77,7 +77,10 @@ C.bn_eps = 1e-5
 C.bn_momentum = 0.1
 C.num_workers = 1
 C.snapshot_iter = 2  # keep a checkpoint every 2nd epoch after nepochs // 6
-C.log_every = 10  # iterations between two reads of the losses
+C.keep_snapshots = None  # newest snapshots that stay; None: all
+C.checkpoint_minutes = 30.0  # save epoch-last.pth at least so often
+C.log_every = 10  # iterations between two lines of log/losses.jsonl
+C.max_bad_steps = 0  # iterations in a row whose loss may be nan or infinite; they are left out
 
 # Evaluation
 C.eval_scale_array = [0.5]

@@ -3,6 +3,7 @@
 import os
 import pickle
 import warnings
+import zipfile
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,13 @@ def load_file(path: str | os.PathLike) -> dict:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # about the form of a damaged file; it is told in one line below
             content = torch.load(path, map_location='cpu', weights_only=True)
+        damaged = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None  # PyTorch skips the checksums
     except pickle.UnpicklingError as error:
         raise UserError(f'{path}: refused, it holds more than tensors and plain values, or is damaged') from error
     except Exception as error:  # a damaged file can fail anywhere in PyTorch's reader
         raise UserError(f'{path}: cannot be read as a PyTorch checkpoint; is it complete?') from error
+    if damaged:
+        raise UserError(f'{path}: is damaged: {damaged} does not have its checksum')
     if not isinstance(content, dict):
         raise UserError(f'{path}: holds a {type(content).__name__}, not a dict of tensors')
     return content

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from furnace.datasets.images import read_pair
 from furnace.datasets.lists import Item
-from furnace.datasets.train_set import single_threaded
+from furnace.datasets.train_set import TIMEOUT, loaded, set_up_worker
 from furnace.utils.errors import UserError
 
 
@@ -45,12 +45,14 @@ def samples(dataset: EvalSet, num_workers: int) -> Iterator[EvalSample]:
         UserError: a file of the list cannot be used.
     """
     loader = DataLoader(
-        dataset, batch_size=None, num_workers=num_workers, collate_fn=_as_is, worker_init_fn=single_threaded
+        dataset,
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_as_is,
+        worker_init_fn=set_up_worker,
+        timeout=TIMEOUT if num_workers else 0,
     )
-    for sample in loader:
-        if isinstance(sample, UserError):
-            raise sample
-        yield sample
+    yield from loaded(loader)
 
 
 def _as_is(sample):

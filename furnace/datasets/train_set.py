@@ -1,6 +1,7 @@
 """The three streams of a training step (labelled, u0, u1), one set of workers for all of them."""
 
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +14,10 @@ from furnace.datasets.augment import Crop, train_crop
 from furnace.datasets.images import read_image, read_pair
 from furnace.datasets.lists import Item
 from furnace.datasets.sampling import LABELED, U0, U1, epoch_order, generator, unlabeled_orders
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
+
+# seconds for a batch, after which a worker counts as dead
+TIMEOUT = 600
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,11 @@ class TrainSet(Dataset):
         items = self.labeled if stream == LABELED else self.unlabeled
         return items[self.orders[stream][position]]
 
+    def names(self, positions: Iterable[int]) -> dict[str, list[str]]:
+        """The images at ``positions`` of the present epoch, by stream."""
+        streams = {name: stream for name, stream in (('x', LABELED), ('u0', U0), ('u1', U1)) if stream in self.orders}
+        return {name: [self.item(stream, p).name for p in positions] for name, stream in streams.items()}
+
     def __len__(self) -> int:
         return self.length
 
@@ -107,9 +116,33 @@ def collate(samples: list[dict[str, Tensor] | UserError]) -> dict[str, Tensor] |
     return next((sample for sample in samples if isinstance(sample, UserError)), None) or default_collate(samples)
 
 
-def single_threaded(_worker: int) -> None:
-    """Keeps OpenCV's own threads out of loader workers: there is a worker for each core already."""
+def set_up_worker(_worker: int) -> None:
+    """Keeps OpenCV's threads out of a loader worker, and signals to the terminal's group: the run decides on them."""
     cv2.setNumThreads(0)
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def loaded(loader: DataLoader) -> Iterator:
+    """What the loader gives, its failures in words.
+
+    Raises:
+        UserError: a file of the list cannot be used.
+        RunError: a worker died.
+    """
+    try:
+        for samples in loader:
+            if isinstance(samples, UserError):
+                raise samples
+            yield samples
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
+            raise
+        reason = str(error).strip().splitlines()[-1]
+        raise RunError(
+            f'a loader worker failed: {reason}. Is memory or /dev/shm full (df -h /dev/shm)? '
+            'A smaller num_workers needs less; num_workers=0 does without them'
+        ) from None
 
 
 def batches(dataset: TrainSet, batch_size: int, start: int, num_workers: int, pin: bool) -> Iterator[Batch]:
@@ -125,10 +158,9 @@ def batches(dataset: TrainSet, batch_size: int, start: int, num_workers: int, pi
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin,
-        worker_init_fn=single_threaded,
+        worker_init_fn=set_up_worker,
+        timeout=TIMEOUT if num_workers else 0,
     )
-    for samples in loader:
-        if isinstance(samples, UserError):
-            raise samples
+    for samples in loaded(loader):
         samples['y'] = samples['y'].long()
         yield Batch(**samples)

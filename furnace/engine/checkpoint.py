@@ -4,10 +4,12 @@ import itertools
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from furnace.base_model import load_file
 from furnace.engine.logger import make_folder
 from furnace.utils.errors import UserError
 
@@ -46,12 +48,45 @@ def save_also_as(path: Path, name: str) -> None:
     os.replace(temporary, path.with_name(name))
 
 
+def newest_good(folder: Path, report: Callable[[str], None]) -> tuple[Path, dict] | None:
+    """The newest checkpoint in ``folder`` that can be read, and its content; None where there is none at all.
+
+    Args:
+        report: gets a line for each newer one that is damaged.
+
+    Raises:
+        UserError: there are some, and none can be read.
+    """
+    paths = [path for path in (folder / LAST, *reversed(numbered(folder).values())) if path.is_file()]
+    for path in paths:
+        try:
+            return path, load_file(path)
+        except UserError as error:
+            report(str(error))
+    if paths:
+        raise UserError(f'{folder}: none of its {len(paths)} checkpoints can be read; move them away to start anew')
+    return None
+
+
+def prune(folder: Path, keep: int | None) -> None:
+    """Delete the oldest snapshots beyond the newest ``keep``; None keeps all."""
+    if keep is not None:
+        for path in list(numbered(folder).values())[:-keep]:
+            path.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files of runs that were killed while they saved."""
+    for path in folder.glob('.*.pth.tmp'):
+        path.unlink(missing_ok=True)
+
+
 def set_aside(folder: Path) -> Path | None:
-    """Rename a folder that holds checkpoints of an earlier run, so that a new one overwrites nothing.
+    """Rename a folder (or file) of an earlier run, so that a new one overwrites nothing.
 
     Returns the new name, or None where there was nothing to keep.
     """
-    if not folder.is_dir() or not any(folder.glob('*.pth')):
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     moved = next(path for number in itertools.count(1) if not (path := Path(f'{folder}_{number}')).exists())
     folder.rename(moved)

@@ -15,11 +15,13 @@ from furnace.datasets.lists import Item, require_files, require_labels
 from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, load_config
+from furnace.engine.curves import LOSSES, TENSORBOARD
 from furnace.engine.devices import parse_device
 from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
 from furnace.engine.logger import make_folder, open_log, unused_path
+from furnace.engine.signals import Stopped
 from furnace.engine.trainer import Trainer
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
 
 Layout = Callable[[str, str, str], list[Item]]
 
@@ -47,6 +49,7 @@ def train(file: str, layout: Layout, criterion: Callable[[Config], nn.Module]) -
     parser.add_argument(
         '-c', '--continue', dest='resume', metavar='auto|FILE', help='go on from the last checkpoint, or from FILE'
     )
+    parser.add_argument('--force', action='store_true', help='go on although settings that matter have changed')
     return _run(parser, lambda arguments: _train(arguments, Path(file).resolve().parent, layout, criterion))
 
 
@@ -63,11 +66,13 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
 
     torch.manual_seed(C.seed)
     network = build_network(C)
-    last = Path(C.snapshot_dir, checkpoint.LAST)
-    source = last if arguments.resume == 'auto' and last.is_file() else None
-    if arguments.resume and arguments.resume != 'auto':
-        source = Path(arguments.resume)
-    if source is None and C.pretrained_model:
+    notes = []
+    found = None
+    if arguments.resume == 'auto':
+        found = checkpoint.newest_good(Path(C.snapshot_dir), notes.append)
+    elif arguments.resume:
+        found = Path(arguments.resume), load_file(arguments.resume)
+    if found is None and C.pretrained_model:
         for branch in network.branches:
             load_pretrained(branch.backbone, C.pretrained_model)
     data = TrainSet(
@@ -82,16 +87,21 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
     )
     network.to(device)
     trainer = Trainer(C, network, criterion(C).to(device), data, device)
-    if source:
-        trainer.resume(load_file(source), source)
+    if found:
+        source, content = found
+        trainer.resume(content, source, arguments.force)
 
     # What the user can get wrong was told above, before any file is written.
     logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
-    goes_on_here = source is not None and source.resolve().parent == Path(C.snapshot_dir).resolve()
-    moved = None if goes_on_here else checkpoint.set_aside(Path(C.snapshot_dir))
-    if moved:
-        logger.info('checkpoints of an earlier run are kept in %s (train.py -c auto goes on with a run)', moved)
+    for note in notes:
+        logger.warning('%s', note)
+    goes_on_here = found and source.resolve().parent == Path(C.snapshot_dir).resolve()
+    if not goes_on_here:
+        for path in (Path(C.snapshot_dir), Path(C.log_dir, TENSORBOARD), Path(C.log_dir, LOSSES)):
+            if moved := checkpoint.set_aside(path):
+                logger.info('what an earlier run left is kept in %s (train.py -c auto goes on with a run)', moved)
     make_folder(Path(C.snapshot_dir))
+    checkpoint.remove_leftovers(Path(C.snapshot_dir))
     for kind, items in (('labelled', labeled), ('unlabelled', unlabeled)):
         if items is not None and len(items) < C.batch_size:
             logger.warning('only %d %s images for batches of %d: they are repeated', len(items), kind, C.batch_size)
@@ -105,7 +115,7 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         C.nepochs,
         C.niters_per_epoch,
         C.batch_size,
-        f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {C.pretrained_model}',
+        f'going on from iteration {trainer.iteration} of {source}' if found else f'weights: {C.pretrained_model}',
     )
     logger.info('logs: %s   checkpoints: %s', C.log_dir, C.snapshot_dir)
     trainer.run(logger)
@@ -210,6 +220,12 @@ def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace]
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except RunError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

@@ -175,6 +175,8 @@ def check(config: Mapping[str, Any]) -> None:
     choice('backbone', BACKBONES)
     choice('method', METHODS)
     choice('background', [255])
+    if config['keep_snapshots'] is not None:
+        at_least('keep_snapshots', 1, Integral)
     for name in ('log_dir', 'snapshot_dir', 'img_root_folder', 'gt_root_folder', 'device'):
         if not isinstance(config[name], str | os.PathLike):
             raise UserError(f'{name} = {config[name]!r}: must be a text')
@@ -192,9 +194,10 @@ def check(config: Mapping[str, Any]) -> None:
         at_least(name, 1, Integral)
     at_least('num_classes', 2, Integral)
     at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')
-    for name in ('num_workers', 'seed'):
+    for name in ('num_workers', 'seed', 'max_bad_steps'):
         at_least(name, 0, Integral)
-    for name in ('lr', 'lr_power', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch'):
+    for name in ('lr', 'lr_power', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch',
+                 'checkpoint_minutes'):  # fmt: skip
         at_least(name, 0)
     for name in ('train_scale_array', 'eval_scale_array'):
         numbers(name, 'factors above 0, such as [1]')

@@ -1,6 +1,7 @@
 """The training loop: batches, steps, learning rate, logs and checkpoints."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tensorboardX import SummaryWriter
 from torch import Tensor
 from tqdm import tqdm
 
@@ -17,10 +17,13 @@ from furnace.datasets.normalize import Normalize
 from furnace.datasets.train_set import Batch, TrainSet, batches
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, plain
+from furnace.engine.curves import Curves
 from furnace.engine.lr import param_groups, poly_lr
+from furnace.engine.resume import changed_settings, list_digest
+from furnace.engine.signals import Stop, Stopped
 from furnace.engine.step import Step
 from furnace.seg_opr.cutmix import draw_boxes, paint_masks
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
 
 
 class Trainer:
@@ -44,6 +47,7 @@ class Trainer:
     ):
         self.config, self.network, self.data, self.device = config, network, data, device
         self.iteration = 0
+        self.bad_steps = 0
         self.total = config.nepochs * config.niters_per_epoch
         self.step = Step(network, config.num_classes, criterion, config.method, config.unsup_weight, config.reweight)
         self.normalize = Normalize(config.image_mean, config.image_std).to(device)
@@ -53,39 +57,51 @@ class Trainer:
         ]
 
     def run(self, logger: logging.Logger) -> None:
-        """Train from the present iteration to the end, saving after every epoch.
+        """Train from the present iteration to the end, saving after every epoch and every ``C.checkpoint_minutes``.
 
         Args:
             logger: for the lines that a person reads.
+
+        Raises:
+            Stopped: by a signal; the step was finished and saved.
+            RunError: a loss was not finite; nothing of its step was kept.
         """
         C = self.config
         self.network.train()
-        writer = SummaryWriter(str(Path(C.log_dir, 'tb')))
         bar = tqdm(
             total=self.total, initial=self.iteration, unit='it', mininterval=0.5 if sys.stderr.isatty() else 30,
             dynamic_ncols=True,
         )  # fmt: skip
-        with bar, writer:
+        with bar, Curves(Path(C.log_dir), self.iteration) as curves, Stop() as stop:
+            saved_at = time.monotonic()
             while self.iteration < self.total:
                 epoch, first = divmod(self.iteration, C.niters_per_epoch)
                 bar.set_description(f'epoch {epoch + 1}/{C.nepochs}', refresh=False)
                 self.data.set_epoch(epoch)
-                started = time.monotonic()
+                started, figures = time.monotonic(), {}
                 for batch in batches(self.data, C.batch_size, first, C.num_workers, self.device.type == 'cuda'):
                     losses = self.iterate(batch)
-                    if self.iteration % C.log_every == 0 or self.iteration % C.niters_per_epoch == 0:
+                    ends = self.iteration % C.niters_per_epoch == 0
+                    if losses and (ends or self.iteration % C.log_every == 0):
                         figures = self._read(losses)
-                        bar.set_postfix_str(' '.join(f'{name} {value:.4g}' for name, value in figures.items()))
-                        logger.debug('iteration %d: %s', self.iteration, figures)
-                        for name, value in figures.items():
-                            writer.add_scalar(f'train/{name}', value, self.iteration)
+                        bar.set_postfix_str(_line(figures), refresh=False)
+                        curves.add(self.iteration, figures)
                     bar.update()
-                line = ', '.join(f'{name} {value:.4g}' for name, value in figures.items())
-                logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, time.monotonic() - started, line)
-                self._save(epoch)
+                    if ends or stop.number or time.monotonic() - saved_at >= 60 * C.checkpoint_minutes:
+                        if ends:
+                            seconds = time.monotonic() - started
+                            logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, seconds, _line(figures))
+                        curves.flush()
+                        self.save()
+                        saved_at = time.monotonic()
+                        if stop.number and self.iteration < self.total:
+                            raise Stopped(stop.number)
 
-    def iterate(self, batch: Batch) -> dict[str, Tensor]:
-        """One iteration: gradients of the step, then a step of each branch's SGD. Losses stay on the device."""
+    def iterate(self, batch: Batch) -> dict[str, Tensor] | None:
+        """One iteration: gradients of the step, then a step of each branch's SGD.
+
+        Returns the losses, on the device; None where they were not finite and the iteration was left out.
+        """
         C = self.config
         warmup = C.warm_up_epoch * C.niters_per_epoch
         self.rate = poly_lr(C.lr, C.lr_power, self.iteration, self.total, warmup)
@@ -93,10 +109,16 @@ class Trainer:
             optimizer.zero_grad()
             for group in optimizer.param_groups:
                 group['lr'] = self.rate
+        # A forward pass moves BatchNorm's statistics: without a copy a bad one could not be left out.
+        kept = [buffer.clone() for buffer in self.network.buffers()] if C.max_bad_steps else []
         losses = self.step(*self._inputs(batch))
+        if not math.isfinite(losses['loss']):
+            self._leave_out(losses, kept)
+            return None
         for optimizer in self.optimizers:
             optimizer.step()
         self.iteration += 1
+        self.bad_steps = 0
         return losses
 
     def _inputs(self, batch: Batch) -> list[Tensor]:
@@ -127,40 +149,84 @@ class Trainer:
             inputs += [image(batch.u1, batch.u1_inside), mask]
         return inputs
 
+    def _leave_out(self, losses: dict[str, Tensor], kept: list[Tensor]) -> None:
+        """Pass over an iteration whose loss is not finite, or stop after more than ``C.max_bad_steps`` in a row."""
+        C = self.config
+        self.bad_steps += 1
+        if self.bad_steps > C.max_bad_steps:
+            terms = ', '.join(f'{name} is {v.item()}' for name, v in losses.items() if not math.isfinite(v))
+            first = self.iteration % C.niters_per_epoch * C.batch_size
+            names = self.data.names(range(first, first + C.batch_size))
+            images = '; '.join(f'{stream}: {", ".join(items)}' for stream, items in names.items())
+            raise RunError(
+                f'iteration {self.iteration + 1}: {terms}; the images are {images}. '
+                'The last checkpoint is good; a lower C.lr may help, or C.max_bad_steps'
+            )
+        with torch.no_grad():
+            for buffer, value in zip(self.network.buffers(), kept, strict=True):
+                buffer.copy_(value)
+        self.iteration += 1
+
     def _read(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Losses and rate as numbers, fetched from the device at once."""
         values = torch.stack([value.double() for value in losses.values()]).tolist()
         return {**dict(zip(losses, values, strict=True)), 'lr': self.rate}
 
-    def _save(self, epoch: int) -> None:
+    def save(self) -> None:
+        """Write ``epoch-last.pth``, and a snapshot at the end of an epoch that the recipe keeps.
+
+        Raises:
+            UserError: they cannot be written.
+        """
         C = self.config
         folder = Path(C.snapshot_dir)
         optimizer_1, optimizer_2 = (optimizer.state_dict() for optimizer in self.optimizers)
+        epoch = (self.iteration - 1) // C.niters_per_epoch
         content = {
             'model': self.network.state_dict(),
             'optimizer_1': optimizer_1,
             'optimizer_2': optimizer_2,
             'epoch': epoch,
             'iteration': self.iteration,
+            'bad_steps': self.bad_steps,
             'config': plain(C),
+            'lists': self._lists(),
         }
         last = epoch == C.nepochs - 1
-        if last or (epoch > C.nepochs // 6 and epoch % C.snapshot_iter == 0):
+        keep = last or (epoch > C.nepochs // 6 and epoch % C.snapshot_iter == 0)
+        if keep and self.iteration % C.niters_per_epoch == 0:
             checkpoint.save(content, folder / f'epoch-{epoch}.pth')
             checkpoint.save_also_as(folder / f'epoch-{epoch}.pth', checkpoint.LAST)
+            checkpoint.prune(folder, C.keep_snapshots)
         else:
             checkpoint.save(content, folder / checkpoint.LAST)
 
-    def resume(self, content: dict, source: Path) -> None:
+    def resume(self, content: dict, source: Path, force: bool = False) -> None:
         """Take up a checkpoint of an earlier run.
 
+        Args:
+            content: of the file ``source``.
+            force: also where the settings have changed.
+
         Raises:
-            UserError: it does not fit this network, or is one that only evaluation can use.
+            UserError: it does not fit this network, only evaluation can use it, or the settings have changed.
         """
         load_network(self.network, content, source)
         try:
             for number, optimizer in enumerate(self.optimizers, 1):
                 optimizer.load_state_dict(content[f'optimizer_{number}'])
-            self.iteration = int(content['iteration'])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f'{source}: holds no optimiser state to go on from ({error})') from None
+            self.iteration, self.bad_steps = int(content['iteration']), int(content['bad_steps'])
+            changed = changed_settings(content['config'], plain(self.config))
+            lists = self._lists()
+            changed += [f'the {name} list' for name, value in content['lists'].items() if value != lists[name]]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f'{source}: holds no state that training can go on from ({error!r})') from None
+        if changed and not force:
+            raise UserError(f'{source}: comes from a run with other settings ({"; ".join(changed)}); --force goes on')
+
+    def _lists(self) -> dict[str, str | None]:
+        return {'labelled': list_digest(self.data.labeled), 'unlabelled': list_digest(self.data.unlabeled)}
+
+
+def _line(figures: dict[str, float]) -> str:
+    return ' '.join(f'{name} {value:.4g}' for name, value in figures.items())

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that a user can put right."""
+"""The exceptions that reach a person as one line."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Command lines print it after ``error:`` and exit with status 2.
     """
+
+
+class RunError(Exception):
+    """A run that cannot go on though nobody made a mistake: printed in the same way, exit status 1."""

@@ -1,0 +1,58 @@
+"""What a run logs by iteration: ``losses.jsonl``, every digit of it, and TensorBoard scalars."""
+
+import json
+import os
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+LOSSES = 'losses.jsonl'
+TENSORBOARD = 'tb'
+
+
+class Curves:
+    """Writes both; a run that goes on leaves neither a gap nor a double.
+
+    Args:
+        folder: the log folder.
+        iteration: where the run begins; what was logged after it by a run that was killed is dropped.
+    """
+
+    def __init__(self, folder: Path, iteration: int):
+        path = folder / LOSSES
+        if path.is_file():
+            _cut(path, iteration)
+        self.file = open(path, 'a', buffering=1, encoding='utf-8')  # noqa: SIM115 (closed in __exit__)
+        self.writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=iteration + 1 if iteration else None)
+
+    def add(self, iteration: int, figures: dict[str, float]) -> None:
+        self.file.write(json.dumps({'iteration': iteration, **figures}) + '\n')
+        for name, value in figures.items():
+            self.writer.add_scalar(f'train/{name}', value, iteration)
+
+    def flush(self) -> None:
+        """To the disk, before a checkpoint claims these iterations."""
+        self.file.flush()
+        self.writer.flush()
+
+    def __enter__(self) -> 'Curves':
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.file.close()
+        self.writer.close()
+
+
+def _cut(path: Path, iteration: int) -> None:
+    """Drop the lines after ``iteration``, and a last one that a killed run left unfinished."""
+    kept = []
+    for line in path.read_text(encoding='utf-8').splitlines(keepends=True):
+        try:
+            if not line.endswith('\n') or json.loads(line)['iteration'] > iteration:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        kept.append(line)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    temporary.write_text(''.join(kept), encoding='utf-8')
+    os.replace(temporary, path)

@@ -1,0 +1,139 @@
+"""Runs that are killed, stopped or damaged end as if nothing had happened."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from furnace.base_model import load_file
+from furnace.tools.same_losses import main as same_losses
+
+RANDOM = random.Random()  # another moment in every run of the suite; the failing assertion names it
+
+
+def lines(log: Path) -> list[dict]:
+    path = log / 'losses.jsonl'
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def wait_until(process: subprocess.Popen, condition) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        os.sched_yield()
+
+
+def assert_same_model(log: Path, other: Path) -> tuple[dict, dict]:
+    """Every tensor of the two networks is the same, bit for bit."""
+    one, two = (load_file(folder / 'snapshot' / 'epoch-last.pth') for folder in (log, other))
+    assert one['iteration'] == two['iteration'] == 8
+    for name, tensor in one['model'].items():
+        assert torch.equal(tensor, two['model'][name]), name
+    return one, two
+
+
+def assert_same_end(log: Path, other: Path) -> None:
+    """Every tensor of model and optimisers is the same, bit for bit, and so is every logged loss."""
+    one, two = assert_same_model(log, other)
+    for optimizer in ('optimizer_1', 'optimizer_2'):
+        assert one[optimizer]['param_groups'] == two[optimizer]['param_groups']
+        for key, state in one[optimizer]['state'].items():
+            assert torch.equal(state['momentum_buffer'], two[optimizer]['state'][key]['momentum_buffer'])
+    assert [line['iteration'] for line in lines(log)] == list(range(1, 9))
+    assert same_losses([str(log), str(other)]) == 0
+
+
+@pytest.mark.parametrize('moment', ['an iteration', 'another iteration', 'a save'])
+def test_killed_and_resumed_equals_never_stopped(demo, trained, log, moment):
+    settings = {'checkpoint_minutes': 0.0, 'num_workers': RANDOM.choice([0, 1])}
+    process = demo.start('train.py', log, **settings)
+    last, wanted = log / 'snapshot' / 'epoch-last.pth', RANDOM.randint(2, 7)
+    wait_until(process, lambda: last.is_file() and len(lines(log)) >= wanted)
+    if moment == 'a save':
+        wait_until(process, (log / 'snapshot' / '.epoch-last.pth.tmp').is_file)
+    process.kill()
+    process.communicate()
+    outcome = demo.call('train.py', log, '-c', 'auto')
+    assert outcome.status == 0, (wanted, outcome.stderr)
+    assert 'going on from iteration' in outcome.stdout
+    assert_same_end(log, trained)
+    assert not list((log / 'snapshot').glob('.*'))
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(demo, trained, log, number):
+    process = demo.start('train.py', log)
+    wait_until(process, lambda: lines(log))
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 128 + number
+    assert f'stopped by {number.name}; go on with: python train.py -c auto' in stderr
+    assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == lines(log)[-1]['iteration'] < 8
+    assert demo.call('train.py', log, '-c', 'auto').status == 0
+    assert_same_end(log, trained)
+
+
+def with_checkpoint(trained: Path, log: Path, *names: str) -> Path:
+    folder = log / 'snapshot'
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).write_bytes((trained / 'snapshot' / name).read_bytes())
+    return folder
+
+
+def test_changed_settings_are_refused_unless_forced(demo, trained, log):
+    with_checkpoint(trained, log, 'epoch-last.pth')
+    outcome = demo.call('train.py', log, '-c', 'auto', lr=0.5, nepochs=5, log_every=2)
+    assert outcome.status == 2
+    assert 'lr: was ' in outcome.stderr and 'nepochs: was 4, is 5' in outcome.stderr
+    assert 'log_every' not in outcome.stderr
+    assert not list(log.glob('*.log'))
+    assert demo.call('train.py', log, '-c', 'auto', '--force', nepochs=5).status == 0
+    assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == 10
+
+
+def test_a_changed_list_is_refused(demo, trained, log, data):
+    with_checkpoint(trained, log, 'epoch-last.pth')
+    source = data / 'config_new' / 'subset_train' / 'train_aug_labeled_1-2.txt'
+    source.write_text(''.join(source.read_text().splitlines(keepends=True)[::-1]))
+    outcome = demo.call('train.py', log, '-c', 'auto', dataset_path=data)
+    assert outcome.status == 2
+    assert 'the labelled list' in outcome.stderr
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'a flipped bit'])
+def test_a_damaged_last_checkpoint_is_named_and_the_newest_good_one_used(demo, trained, log, damage):
+    folder = with_checkpoint(trained, log, 'epoch-2.pth', 'epoch-3.pth')
+    content = bytearray((folder / 'epoch-3.pth').read_bytes())
+    if damage == 'truncated':
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 1
+    for name in ('epoch-3.pth', 'epoch-last.pth'):
+        (folder / name).write_bytes(content)
+    outcome = demo.call('train.py', log, '-c', 'auto')
+    assert outcome.status == 0, outcome.stderr
+    assert str(folder / 'epoch-last.pth') in outcome.stdout
+    assert f'going on from iteration 6 of {folder / "epoch-2.pth"}' in outcome.stdout
+    assert_same_model(log, trained)
+
+
+def test_checkpoints_that_are_all_damaged_are_not_passed_over(demo, log):
+    (log / 'snapshot').mkdir(parents=True)
+    (log / 'snapshot' / 'epoch-last.pth').write_bytes(b'nothing')
+    outcome = demo.call('train.py', log, '-c', 'auto')
+    assert outcome.status == 2
+    assert 'none of its 1 checkpoints can be read' in outcome.stderr
+
+
+def test_the_number_of_snapshots_is_bounded(demo, log):
+    assert demo.call('train.py', log, snapshot_iter=1, keep_snapshots=2).status == 0
+    assert sorted(path.name for path in (log / 'snapshot').iterdir()) == [
+        'epoch-2.pth',
+        'epoch-3.pth',
+        'epoch-last.pth',
+    ]
