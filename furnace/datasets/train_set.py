@@ -145,16 +145,26 @@ def loaded(loader: DataLoader) -> Iterator:
         ) from None
 
 
-def batches(dataset: TrainSet, batch_size: int, start: int, num_workers: int, pin: bool) -> Iterator[Batch]:
+def batches(
+    dataset: TrainSet, batch_size: int, start: int, num_workers: int, pin: bool, rank: int = 0, size: int = 1
+) -> Iterator[Batch]:
     """The batches of the dataset's present epoch from iteration ``start`` on.
+
+    Args:
+        batch_size: of all processes together.
+        num_workers: loader processes; 0 loads in this one.
+        pin: into memory from which a GPU can copy while it works.
+        rank, size: this process and their number; each gets its part of every batch.
 
     Raises:
         UserError: a file of the list cannot be used.
     """
+    share = batch_size // size
+    firsts = range(start * batch_size + rank * share, len(dataset), batch_size)
     loader = DataLoader(
         dataset,
-        batch_size,
-        sampler=range(start * batch_size, len(dataset)),
+        share,
+        sampler=[first + i for first in firsts for i in range(share)],
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin,

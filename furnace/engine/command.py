@@ -1,6 +1,8 @@
 """The command lines of an experiment's ``train.py`` and ``eval.py``."""
 
 import argparse
+import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +18,10 @@ from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, load_config
 from furnace.engine.curves import LOSSES, TENSORBOARD
-from furnace.engine.devices import parse_device
+from furnace.engine.devices import choose_devices
+from furnace.engine.distributed import joined, launch, restarted, synchronized
 from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
-from furnace.engine.logger import make_folder, open_log, unused_path
+from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
 from furnace.engine.signals import Stopped
 from furnace.engine.trainer import Trainer
 from furnace.utils.errors import RunError, UserError
@@ -53,9 +56,9 @@ def train(file: str, layout: Layout, criterion: Callable[[Config], nn.Module]) -
     return _run(parser, lambda arguments: _train(arguments, Path(file).resolve().parent, layout, criterion))
 
 
-def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterion: Callable) -> None:
+def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterion: Callable) -> int:
     C = load_config(folder / 'config.py', arguments.overrides)
-    device = parse_device(arguments.devices or C.device)
+    devices = choose_devices(arguments.devices or C.device)
     labeled = layout(C.img_root_folder, C.gt_root_folder, C.train_source)
     require_labels(labeled, C.train_source)
     require_files(labeled, True, C.train_source)
@@ -63,18 +66,9 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
     if C.method != 'supervised':
         unlabeled = layout(C.img_root_folder, C.gt_root_folder, C.unsup_source)
         require_files(unlabeled, False, C.unsup_source)
+    if len(devices) > 1:
+        return launch([sys.executable, *sys.argv], devices)
 
-    torch.manual_seed(C.seed)
-    network = build_network(C)
-    notes = []
-    found = None
-    if arguments.resume == 'auto':
-        found = checkpoint.newest_good(Path(C.snapshot_dir), notes.append)
-    elif arguments.resume:
-        found = Path(arguments.resume), load_file(arguments.resume)
-    if found is None and C.pretrained_model:
-        for branch in network.branches:
-            load_pretrained(branch.backbone, C.pretrained_model)
     data = TrainSet(
         labeled,
         unlabeled,
@@ -85,41 +79,65 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         C.seed,
         C.cutmix,
     )
-    network.to(device)
-    trainer = Trainer(C, network, criterion(C).to(device), data, device)
-    if found:
-        source, content = found
-        trainer.resume(content, source, arguments.force)
+    with joined(devices[0]) as (world, device):
+        torch.manual_seed(C.seed)
+        network = build_network(C)
+        notes = []
+        found = None
+        if arguments.resume == 'auto' or restarted():
+            found = checkpoint.newest_good(Path(C.snapshot_dir), notes.append)
+        elif arguments.resume:
+            found = Path(arguments.resume), load_file(arguments.resume)
+        if found is None and C.pretrained_model:
+            for branch in network.branches:
+                load_pretrained(branch.backbone, C.pretrained_model)
+        network = synchronized(network, device, world).to(device)
+        trainer = Trainer(C, network, criterion(C).to(device), data, device, world)
+        if found:
+            trainer.resume(found[1], found[0], arguments.force)
+        # What the user can get wrong was told above, before any file is written.
+        logger = _begin(C, notes, trainer, found[0] if found else None) if world.rank == 0 else silent_log()
+        try:
+            trainer.run(logger)
+        except (UserError, RunError) as error:
+            error.in_training = True
+            raise
+        logger.info('done; evaluate with: python eval.py -e last')
+    return 0
 
-    # What the user can get wrong was told above, before any file is written.
+
+def _begin(C: Config, notes: list[str], trainer: Trainer, source: Path | None) -> logging.Logger:
+    """Open the log, keep what an earlier run left, and say what will run."""
     logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
     for note in notes:
         logger.warning('%s', note)
-    goes_on_here = found and source.resolve().parent == Path(C.snapshot_dir).resolve()
-    if not goes_on_here:
+    if source is None or source.resolve().parent != Path(C.snapshot_dir).resolve():
         for path in (Path(C.snapshot_dir), Path(C.log_dir, TENSORBOARD), Path(C.log_dir, LOSSES)):
             if moved := checkpoint.set_aside(path):
                 logger.info('what an earlier run left is kept in %s (train.py -c auto goes on with a run)', moved)
     make_folder(Path(C.snapshot_dir))
     checkpoint.remove_leftovers(Path(C.snapshot_dir))
+    labeled, unlabeled = trainer.data.labeled, trainer.data.unlabeled
     for kind, items in (('labelled', labeled), ('unlabelled', unlabeled)):
         if items is not None and len(items) < C.batch_size:
             logger.warning('only %d %s images for batches of %d: they are repeated', len(items), kind, C.batch_size)
+    device, world = trainer.device, trainer.world
+    place = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'
     logger.info(
-        '%s, %s, on %s: %d labelled and %s unlabelled images, %d epochs of %d iterations, batch %d, %s',
+        '%s, %s, on %s%s: %d labelled and %s unlabelled images, %d epochs of %d iterations, batch %d, %s',
         C.method,
         C.backbone,
-        torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU',
+        f'{world.size} x ' if world.size > 1 else '',
+        place,
         len(labeled),
         'no' if unlabeled is None else len(unlabeled),
         C.nepochs,
         C.niters_per_epoch,
         C.batch_size,
-        f'going on from iteration {trainer.iteration} of {source}' if found else f'weights: {C.pretrained_model}',
+        f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {C.pretrained_model}',
     )
     logger.info('logs: %s   checkpoints: %s', C.log_dir, C.snapshot_dir)
-    trainer.run(logger)
-    logger.info('done; evaluate with: python eval.py -e last')
+    return logger
 
 
 def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) -> int:
@@ -153,9 +171,9 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
     return _run(parser, lambda arguments: _evaluate(arguments, Path(file).resolve().parent, layout, classes))
 
 
-def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_classes: Callable) -> None:
+def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_classes: Callable) -> int:
     C = load_config(folder / 'config.py', arguments.overrides)
-    device = parse_device(arguments.devices or C.device)
+    devices = choose_devices(arguments.devices or C.device)
     paths = checkpoint.select(arguments.epochs, Path(C.snapshot_dir))
     classes = make_classes(C)
     if len(classes) != C.num_classes:
@@ -163,44 +181,49 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
     items = layout(C.img_root_folder, C.gt_root_folder, C.eval_source)
     require_labels(items, C.eval_source)
     require_files(items, True, C.eval_source)
+    network = build_network(C)
+    # A checkpoint that does not fit is told before any file is written.
+    load_network(network, load_file(paths[0]), paths[0])
+    if len(devices) > 1:
+        return launch([sys.executable, *sys.argv], devices)
+
     branches = (1, 2) if arguments.branch == 'both' else (int(arguments.branch),)
-    network = build_network(C).to(device)
-
-    def load(path: Path) -> dict:
-        content = load_file(path)
-        load_network(network, content, path)
-        return content
-
-    load(paths[0])  # a checkpoint that does not fit is told before any file is written
-    log_path = unused_path(Path(C.log_dir), 'val', '.log')
-    logger = open_log(log_path)
-    link_last(log_path, logger)
-    evaluator = Evaluator(C, network, EvalSet(items, C.num_classes), classes, device, arguments.verbose)
-    results = []
-    for path in paths:
-        content = load(path)
-        for branch in branches:
-            pictures = None
-            if arguments.save_image:
-                pictures = Path(arguments.save_path or Path(C.log_dir, 'pred_imgs'))
-                if len(paths) * len(branches) > 1:
-                    pictures = pictures / f'{path.stem}-branch{branch}'
-                make_folder(pictures)
-            title = f'{path.name}, branch {branch}'
-            confusion = evaluator.confusion(branch, title, pictures)
-            results.append(record(str(path), content.get('epoch'), branch, confusion, classes, len(items)))
-            logger.info('%s, %d images of %s\n%s', title, len(items), C.eval_source, table(confusion, classes))
-            if pictures:
-                logger.info('pictures: %s', pictures)
-    if len(results) > 1:
-        top = best(results)
-        logger.info(
-            'best: %s, branch %d: mean IoU %.2f', top['checkpoint'], top['branch'], 100 * (top['mean_iou'] or 0)
-        )
-    json_path = log_path.with_suffix('.json')
-    write_json(json_path, {'config': dict(C), 'results': results})
-    link_last(json_path, logger)
-    logger.info('scores: %s', json_path)
+    with joined(devices[0]) as (world, device):
+        logger = silent_log()
+        if world.rank == 0:
+            log_path = unused_path(Path(C.log_dir), 'val', '.log')
+            logger = open_log(log_path)
+            link_last(log_path, logger)
+        data = EvalSet(items[world.rank :: world.size], C.num_classes)
+        evaluator = Evaluator(C, network.to(device), data, classes, device, arguments.verbose, world)
+        results = []
+        for path in paths:
+            content = load_file(path)
+            load_network(network, content, path)
+            for branch in branches:
+                pictures = None
+                if arguments.save_image:
+                    pictures = Path(arguments.save_path or Path(C.log_dir, 'pred_imgs'))
+                    if len(paths) * len(branches) > 1:
+                        pictures = pictures / f'{path.stem}-branch{branch}'
+                    make_folder(pictures)
+                title = f'{path.name}, branch {branch}'
+                confusion = evaluator.confusion(branch, title, pictures)
+                results.append(record(str(path), content.get('epoch'), branch, confusion, classes, len(items)))
+                logger.info('%s, %d images of %s\n%s', title, len(items), C.eval_source, table(confusion, classes))
+                if pictures:
+                    logger.info('pictures: %s', pictures)
+        if len(results) > 1:
+            top = best(results)
+            logger.info(
+                'best: %s, branch %d: mean IoU %.2f', top['checkpoint'], top['branch'], 100 * (top['mean_iou'] or 0)
+            )
+        if world.rank == 0:
+            json_path = log_path.with_suffix('.json')
+            write_json(json_path, {'config': dict(C), 'results': results})
+            link_last(json_path, logger)
+            logger.info('scores: %s', json_path)
+    return 0
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -208,25 +231,27 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         'overrides', nargs='*', metavar='NAME=VALUE', help='set a value of config.py, e.g. labeled_ratio=8'
     )
     parser.add_argument(
-        '-d', '--devices', metavar='N', help='number of the GPU, or cpu; default: 0, or the CPU where there is none'
+        '-d',
+        '--devices',
+        metavar='WHICH',
+        help='GPUs: 0, 0,2, 0-3 or *; or cpu; default: 0, the CPU where there is none',
     )
 
 
-def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], None]) -> int:
-    """Parse, run, and turn the user's mistakes into one line and exit status 2."""
+def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> int:
+    """Parse, run, and turn mistakes and failures into one line and an exit status."""
     arguments = parser.parse_intermixed_args()
     try:
-        command(arguments)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return command(arguments)
+    except (UserError, RunError) as error:
+        # Before training all processes meet the same error: one of them tells it.
+        if os.environ.get('RANK', '0') == '0' or getattr(error, 'in_training', False):
+            print(f'error: {error}', file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
     except Stopped as stop:
-        print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)
+        if os.environ.get('RANK', '0') == '0':
+            print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
-    return 0

@@ -16,9 +16,13 @@ class Curves:
     Args:
         folder: the log folder.
         iteration: where the run begins; what was logged after it by a run that was killed is dropped.
+        active: False in the processes beside rank 0, which write nothing.
     """
 
-    def __init__(self, folder: Path, iteration: int):
+    def __init__(self, folder: Path, iteration: int, active: bool = True):
+        self.active = active
+        if not active:
+            return
         path = folder / LOSSES
         if path.is_file():
             _cut(path, iteration)
@@ -26,21 +30,25 @@ class Curves:
         self.writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=iteration + 1 if iteration else None)
 
     def add(self, iteration: int, figures: dict[str, float]) -> None:
+        if not self.active:
+            return
         self.file.write(json.dumps({'iteration': iteration, **figures}) + '\n')
         for name, value in figures.items():
             self.writer.add_scalar(f'train/{name}', value, iteration)
 
     def flush(self) -> None:
         """To the disk, before a checkpoint claims these iterations."""
-        self.file.flush()
-        self.writer.flush()
+        if self.active:
+            self.file.flush()
+            self.writer.flush()
 
     def __enter__(self) -> 'Curves':
         return self
 
     def __exit__(self, *_) -> None:
-        self.file.close()
-        self.writer.close()
+        if self.active:
+            self.file.close()
+            self.writer.close()
 
 
 def _cut(path: Path, iteration: int) -> None:

@@ -2,6 +2,7 @@
 
 import torch
 
+from furnace.engine.distributed import launched
 from furnace.utils.errors import UserError
 
 
@@ -34,13 +35,12 @@ def parse_devices(text: str) -> list[torch.device]:
     return [torch.device('cuda', number) for number in numbers]
 
 
-def parse_device(text: str) -> torch.device:
-    """The one device that ``text`` names.
+def choose_devices(text: str) -> list[torch.device]:
+    """The devices that ``-d`` names; in a process that torchrun started, the kind of its own.
 
     Raises:
-        UserError: as ``parse_devices``, or it names several.
+        UserError: as ``parse_devices``.
     """
-    devices = parse_devices(text)
-    if len(devices) > 1:
-        raise UserError(f'-d {text}: this version runs on one device at a time; name one, e.g. -d {devices[0].index}')
-    return devices[0]
+    if launched():
+        return [torch.device('cuda' if text != 'cpu' and torch.cuda.is_available() else 'cpu')]
+    return parse_devices(text)

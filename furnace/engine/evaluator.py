@@ -15,6 +15,7 @@ from furnace.datasets.classes import Classes
 from furnace.datasets.eval_set import EvalSet, samples
 from furnace.datasets.normalize import Normalize
 from furnace.engine.config import Config
+from furnace.engine.distributed import ALONE, World
 from furnace.engine.inference import Inference
 from furnace.seg_opr.metric import confusion_matrix, scores
 from furnace.utils.pictures import save_prediction
@@ -30,6 +31,7 @@ class Evaluator:
         classes: names and colours.
         device: where the work is done.
         verbose: show the running mean IoU.
+        world: the processes that evaluate together, each with its own part of the images.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class Evaluator:
         classes: Classes,
         device: torch.device,
         verbose: bool = False,
+        world: World = ALONE,
     ):
         self.config, self.network, self.data, self.classes = config, network, data, classes
-        self.device, self.verbose = device, verbose
+        self.device, self.verbose, self.world = device, verbose, world
         self.normalize = Normalize(config.image_mean, config.image_std).to(device)
 
     def confusion(self, branch: int, title: str = '', pictures: Path | None = None) -> Tensor:
@@ -67,7 +70,8 @@ class Evaluator:
         )
         palette = self.classes.palette()
         total = torch.zeros(C.num_classes, C.num_classes, dtype=torch.int64, device=self.device)
-        bar = tqdm(samples(self.data, C.num_workers), title, len(self.data), unit='image', leave=False)
+        images = samples(self.data, C.num_workers)
+        bar = tqdm(images, title, len(self.data), unit='image', leave=False, disable=self.world.rank > 0)
         for sample in bar:
             prediction = infer(sample.image).argmax(dim=0).to(torch.uint8)
             label = torch.from_numpy(sample.label).to(self.device)
@@ -76,7 +80,7 @@ class Evaluator:
                 bar.set_postfix_str(f'mean IoU {100 * scores(total).mean_iou:.2f}')
             if pictures is not None:
                 save_prediction(pictures, sample.name, sample.image, prediction.cpu().numpy(), sample.label, palette)
-        return total.cpu()
+        return self.world.sum(total).cpu()
 
 
 def table(confusion: Tensor, classes: Classes) -> str:

@@ -38,11 +38,19 @@ def make_folder(path: Path) -> None:
         raise UserError(f'{path}: the folder cannot be made: {error.strerror}') from None
 
 
+def silent_log() -> logging.Logger:
+    """A logger for the processes beside rank 0."""
+    logger = logging.getLogger('furnace.silent')
+    logger.propagate = False
+    logger.handlers = [logging.NullHandler()]
+    return logger
+
+
 def open_log(path: Path) -> logging.Logger:
     """A logger that appends to ``path`` and prints; its folder is made if needed."""
     make_folder(path.parent)
     logger = logging.getLogger(f'furnace.{path}')
-    logger.setLevel(logging.DEBUG)
+    logger.setLevel(logging.INFO)
     logger.propagate = False
     file = logging.FileHandler(path, encoding='utf-8')
     file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s', '%Y-%m-%d %H:%M:%S'))

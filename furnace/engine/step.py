@@ -1,11 +1,14 @@
 """One training step of two networks: the paper's algorithm, top to bottom."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from furnace.engine.distributed import ALONE, World
 from furnace.seg_opr.cutmix import mix
+from furnace.seg_opr.loss import CrossEntropy
 from furnace.seg_opr.pseudo import co_occurrence, disagreement, predict, pseudo_loss, targets
 
 
@@ -15,26 +18,34 @@ class Step:
     sup_1 + sup_2 + λ (inter + union). Each of the four losses is backpropagated as soon as it is known, so that one
     branch's one graph is alive at a time; the gradients add up to that of the sum.
 
+    Several processes with a part of the batch each get the gradient of the whole: the co-occurrence counts and the
+    valid pixels are summed over them, and ``network`` averages the gradients in a branch's last backward pass.
+
     Args:
         network: gives logits by ``network(images, step=k)`` for branch k; in train mode.
         num_classes: channels of the logits.
-        criterion: supervised loss of logits and labels.
+        criterion: supervised loss, given by its numerator and denominator, see ``CrossEntropy.sums``.
         method: see ``furnace.seg_opr.pseudo.METHODS``.
         unsup_weight: λ.
         reweight: weight the pseudo labels with the teachers' confidence.
+        world: adds up over the processes.
+        accumulate: context in which gradients of branch k stay in this process.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Callable[..., Tensor],
         num_classes: int,
-        criterion: Callable[[Tensor, Tensor], Tensor],
+        criterion: CrossEntropy,
         method: str,
         unsup_weight: float,
         reweight: bool = True,
+        world: World = ALONE,
+        accumulate: Callable[[int], AbstractContextManager] = lambda k: nullcontext(),
     ):
         self.network, self.num_classes, self.criterion = network, num_classes, criterion
         self.method, self.unsup_weight, self.reweight = method, unsup_weight, reweight
+        self.world, self.accumulate = world, accumulate
 
     def __call__(
         self, x: Tensor, y: Tensor, u0: Tensor | None = None, u1: Tensor | None = None, mask: Tensor | None = None
@@ -48,18 +59,21 @@ class Step:
             mask: bool (B, 1, H, W), true where u1 is taken.
 
         Returns:
-            The losses (0-d tensors on the device, without graph): loss, sup_1, sup_2, and the method's own.
+            The losses (0-d tensors on the device, without graph): loss, sup_1, sup_2, and the method's own. With
+            several processes their mean over all of them is that of the whole batch.
         """
         logged = {}
         for k in (1, 2):
-            sup = self.criterion(self.network(x, step=k), y)
-            sup.backward()
+            with nullcontext() if u0 is None else self.accumulate(k):
+                sup = self._supervise(self.network(x, step=k), y)
+                sup.backward()
             logged[f'sup_{k}'] = sup.detach()
         loss = logged['sup_1'] + logged['sup_2']
 
         if u0 is not None:
             (p1, c1), (p2, c2) = (self._teach(k, u0, u1, mask) for k in (1, 2))
-            w, logged['overlap'] = disagreement(co_occurrence(p1, p2, self.num_classes))
+            N = self.world.sum(co_occurrence(p1, p2, self.num_classes))
+            w, logged['overlap'] = disagreement(N)
             mixed = u0 if u1 is None else mix(u0, u1, mask)
             for k, target in enumerate(targets(self.method, p1, p2, c1, c2, w, self.reweight), 1):
                 unsup = pseudo_loss(self.network(mixed, step=k), target)
@@ -67,6 +81,11 @@ class Step:
                 logged[target.name] = unsup.detach()
                 loss = loss + self.unsup_weight * logged[target.name]
         return {'loss': loss, **logged}
+
+    def _supervise(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The criterion's mean over the valid pixels of all processes; this one's part, times their number."""
+        total, count = self.criterion.sums(logits, y)
+        return total * self.world.size / self.world.sum(count).clamp(min=torch.finfo(logits.dtype).tiny)
 
     @torch.no_grad()
     def _teach(self, k: int, u0: Tensor, u1: Tensor | None, mask: Tensor | None) -> Sequence[Tensor]:

@@ -4,7 +4,6 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,13 @@ from furnace.datasets.train_set import Batch, TrainSet, batches
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, plain
 from furnace.engine.curves import Curves
+from furnace.engine.distributed import ALONE, World, replicate
 from furnace.engine.lr import param_groups, poly_lr
 from furnace.engine.resume import changed_settings, list_digest
 from furnace.engine.signals import Stop, Stopped
 from furnace.engine.step import Step
 from furnace.seg_opr.cutmix import draw_boxes, paint_masks
+from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import RunError, UserError
 
 
@@ -32,24 +33,50 @@ class Trainer:
     Args:
         config: the experiment's configuration.
         network: on ``device``.
-        criterion: supervised loss of logits and labels.
+        criterion: supervised loss of the whole batch.
         data: the streams of samples.
         device: where the steps run.
+        world: the processes that train together; each has its part of every batch.
+
+    Raises:
+        UserError: the batch cannot be shared out.
     """
 
     def __init__(
         self,
         config: Config,
         network: DualNetwork,
-        criterion: Callable[[Tensor, Tensor], Tensor],
+        criterion: CrossEntropy,
         data: TrainSet,
         device: torch.device,
+        world: World = ALONE,
     ):
-        self.config, self.network, self.data, self.device = config, network, data, device
+        self.config, self.network, self.data, self.device, self.world = config, network, data, device, world
         self.iteration = 0
         self.bad_steps = 0
         self.total = config.nepochs * config.niters_per_epoch
-        self.step = Step(network, config.num_classes, criterion, config.method, config.unsup_weight, config.reweight)
+        if config.batch_size % world.size:
+            fewer, more = (config.batch_size // world.size + extra for extra in (0, 1))
+            sizes = [str(count * world.size) for count in (fewer, more, more + 1) if count][:2]
+            hint = f'{" and ".join(sizes)} do'
+            raise UserError(f'batch_size = {config.batch_size}: does not divide by the {world.size} processes; {hint}')
+        if device.type == 'cpu' and config.batch_size < 2 * world.size:
+            raise UserError(
+                f'batch_size = {config.batch_size}: is less than 2 images for each of {world.size} processes, '
+                f'which BatchNorm needs on the CPU; {2 * world.size} does'
+            )
+        criterion.share(world.size)
+        forward, accumulate = replicate(network, world)
+        self.step = Step(
+            forward,
+            config.num_classes,
+            criterion,
+            config.method,
+            config.unsup_weight,
+            config.reweight,
+            world,
+            accumulate,
+        )
         self.normalize = Normalize(config.image_mean, config.image_std).to(device)
         self.optimizers = [
             torch.optim.SGD(param_groups(branch, config.lr, config.weight_decay), momentum=config.momentum)
@@ -70,37 +97,42 @@ class Trainer:
         self.network.train()
         bar = tqdm(
             total=self.total, initial=self.iteration, unit='it', mininterval=0.5 if sys.stderr.isatty() else 30,
-            dynamic_ncols=True,
+            dynamic_ncols=True, disable=self.world.rank > 0,
         )  # fmt: skip
-        with bar, Curves(Path(C.log_dir), self.iteration) as curves, Stop() as stop:
+        with bar, Stop() as self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0) as curves:
             saved_at = time.monotonic()
             while self.iteration < self.total:
                 epoch, first = divmod(self.iteration, C.niters_per_epoch)
                 bar.set_description(f'epoch {epoch + 1}/{C.nepochs}', refresh=False)
                 self.data.set_epoch(epoch)
                 started, figures = time.monotonic(), {}
-                for batch in batches(self.data, C.batch_size, first, C.num_workers, self.device.type == 'cuda'):
-                    losses = self.iterate(batch)
+                pin = self.device.type == 'cuda'
+                for batch in batches(
+                    self.data, C.batch_size, first, C.num_workers, pin, self.world.rank, self.world.size
+                ):
+                    losses, signal_number = self.iterate(batch)
                     ends = self.iteration % C.niters_per_epoch == 0
                     if losses and (ends or self.iteration % C.log_every == 0):
                         figures = self._read(losses)
                         bar.set_postfix_str(_line(figures), refresh=False)
                         curves.add(self.iteration, figures)
                     bar.update()
-                    if ends or stop.number or time.monotonic() - saved_at >= 60 * C.checkpoint_minutes:
+                    if ends or signal_number or time.monotonic() - saved_at >= 60 * C.checkpoint_minutes:
                         if ends:
                             seconds = time.monotonic() - started
                             logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, seconds, _line(figures))
                         curves.flush()
                         self.save()
                         saved_at = time.monotonic()
-                        if stop.number and self.iteration < self.total:
-                            raise Stopped(stop.number)
+                        if signal_number and self.iteration < self.total:
+                            raise Stopped(signal_number)
 
-    def iterate(self, batch: Batch) -> dict[str, Tensor] | None:
+    def iterate(self, batch: Batch) -> tuple[dict[str, Tensor] | None, int]:
         """One iteration: gradients of the step, then a step of each branch's SGD.
 
-        Returns the losses, on the device; None where they were not finite and the iteration was left out.
+        Returns:
+            The losses, on the device (None where they were not finite and the iteration was left out), and the number
+            of a signal to stop, or 0; the same in every process.
         """
         C = self.config
         warmup = C.warm_up_epoch * C.niters_per_epoch
@@ -112,14 +144,15 @@ class Trainer:
         # A forward pass moves BatchNorm's statistics: without a copy a bad one could not be left out.
         kept = [buffer.clone() for buffer in self.network.buffers()] if C.max_bad_steps else []
         losses = self.step(*self._inputs(batch))
-        if not math.isfinite(losses['loss']):
+        bad, signal_number = self.world.most(not math.isfinite(losses['loss']), self.stop.number or 0)
+        if bad:
             self._leave_out(losses, kept)
-            return None
+            return None, signal_number
         for optimizer in self.optimizers:
             optimizer.step()
         self.iteration += 1
         self.bad_steps = 0
-        return losses
+        return losses, signal_number
 
     def _inputs(self, batch: Batch) -> list[Tensor]:
         """x, y and, as the method needs them, u0, u1 and the CutMix mask, on the device and normalised."""
@@ -136,7 +169,7 @@ class Trainer:
             size = (C.image_height, C.image_width)
             rng = np.random.RandomState(np.random.SeedSequence([C.seed, self.iteration]).generate_state(4))
             boxes = draw_boxes(
-                len(batch.x),
+                C.batch_size,
                 size,
                 rng,
                 C.cutmix_mask_prop_range,
@@ -145,7 +178,8 @@ class Trainer:
                 C.cutmix_boxmask_by_size,
                 C.cutmix_boxmask_outside_bounds,
             )
-            mask = paint_masks(boxes.to(self.device), size, invert=not C.cutmix_boxmask_no_invert)
+            boxes = boxes.chunk(self.world.size)[self.world.rank].to(self.device)
+            mask = paint_masks(boxes, size, invert=not C.cutmix_boxmask_no_invert)
             inputs += [image(batch.u1, batch.u1_inside), mask]
         return inputs
 
@@ -155,8 +189,11 @@ class Trainer:
         self.bad_steps += 1
         if self.bad_steps > C.max_bad_steps:
             terms = ', '.join(f'{name} is {v.item()}' for name, v in losses.items() if not math.isfinite(v))
-            first = self.iteration % C.niters_per_epoch * C.batch_size
-            names = self.data.names(range(first, first + C.batch_size))
+            if not terms:
+                raise RunError(f'iteration {self.iteration + 1}: a loss of another process is not finite')
+            share = C.batch_size // self.world.size
+            first = self.iteration % C.niters_per_epoch * C.batch_size + self.world.rank * share
+            names = self.data.names(range(first, first + share))
             images = '; '.join(f'{stream}: {", ".join(items)}' for stream, items in names.items())
             raise RunError(
                 f'iteration {self.iteration + 1}: {terms}; the images are {images}. '
@@ -168,16 +205,19 @@ class Trainer:
         self.iteration += 1
 
     def _read(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Losses and rate as numbers, fetched from the device at once."""
-        values = torch.stack([value.double() for value in losses.values()]).tolist()
+        """Losses of the whole batch and rate as numbers, fetched from the device at once."""
+        values = torch.stack([value.double() for value in losses.values()])
+        values = (self.world.sum(values) / self.world.size).tolist()
         return {**dict(zip(losses, values, strict=True)), 'lr': self.rate}
 
     def save(self) -> None:
-        """Write ``epoch-last.pth``, and a snapshot at the end of an epoch that the recipe keeps.
+        """Write ``epoch-last.pth``, and a snapshot at the end of an epoch that the recipe keeps; rank 0 alone does.
 
         Raises:
             UserError: they cannot be written.
         """
+        if self.world.rank:
+            return
         C = self.config
         folder = Path(C.snapshot_dir)
         optimizer_1, optimizer_2 = (optimizer.state_dict() for optimizer in self.optimizers)

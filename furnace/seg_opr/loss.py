@@ -32,6 +32,9 @@ class CrossEntropy(nn.Module):
         total, count = self.sums(logits, target)
         return total / count.clamp(min=torch.finfo(logits.dtype).tiny)
 
+    def share(self, processes: int) -> None:
+        """Prepare for a batch that ``processes`` hold in equal parts."""
+
     def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Numerator and denominator of the mean: several processes add up the latter before they divide."""
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
@@ -63,6 +66,10 @@ class OhemCrossEntropy(CrossEntropy):
         super().__init__(ignore_index, class_weights)
         self.thresh = thresh
         self.min_kept = min_kept
+
+    def share(self, processes: int) -> None:
+        """Each process selects from what it holds, and keeps its share of ``min_kept``."""
+        self.min_kept //= processes
 
     def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return super().sums(logits, self.select(logits.detach(), target))

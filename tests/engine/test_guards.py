@@ -1,0 +1,62 @@
+"""What must not pass silently while training: losses that are not finite, workers that die."""
+
+import json
+import os
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from furnace.base_model import load_file
+from furnace.datasets.train_set import loaded, set_up_worker
+from furnace.seg_opr.loss import CrossEntropy
+from furnace.utils.errors import RunError
+
+
+@pytest.fixture
+def nan_in_iteration_3(monkeypatch):
+    """The supervised loss of branch 2 is nan in the third iteration; each has two of them."""
+    sums, calls = CrossEntropy.sums, []
+
+    def broken(self, logits, target):
+        calls.append(None)
+        total, count = sums(self, logits, target)
+        return (total * float('nan') if len(calls) == 6 else total), count
+
+    monkeypatch.setattr(CrossEntropy, 'sums', broken)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_term_and_images(demo, log, nan_in_iteration_3):
+    outcome = demo.call('train.py', log)
+    assert outcome.status == 1
+    error = next(line for line in outcome.stderr.splitlines() if line.startswith('error:'))
+    assert error.startswith('error: iteration 3: loss is nan, sup_2 is nan; the images are x: train_')
+    assert 'u0: train_' in error and 'u1: train_' in error
+    content = load_file(log / 'snapshot' / 'epoch-last.pth')
+    assert content['iteration'] == 2
+    assert all(tensor.isfinite().all() for tensor in content['model'].values())
+
+
+def test_bad_steps_that_are_allowed_leave_no_trace(demo, log, nan_in_iteration_3):
+    outcome = demo.call('train.py', log, max_bad_steps=1)
+    assert outcome.status == 0, outcome.stderr
+    state = load_file(log / 'snapshot' / 'epoch-last.pth')['model']
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert state['branch1.backbone.bn1.num_batches_tracked'] == 4 * 7
+    rows = [json.loads(line) for line in (log / 'losses.jsonl').read_text().splitlines()]
+    assert [row['iteration'] for row in rows] == [1, 2, 4, 5, 6, 7, 8]
+
+
+class Dying(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if index == 2:
+            os._exit(1)
+        return torch.zeros(1)
+
+
+def test_a_worker_that_dies_is_an_error_that_says_so():
+    with pytest.raises(RunError, match=r'loader worker failed.*num_workers'):
+        list(loaded(DataLoader(Dying(), num_workers=1, worker_init_fn=set_up_worker)))
