@@ -135,10 +135,11 @@ def loaded(loader: DataLoader) -> Iterator:
             if isinstance(samples, UserError):
                 raise samples
             yield samples
-    except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
+    except (RuntimeError, OSError, EOFError) as error:
+        # A dead worker shows as any of them: in the loader's watch, or in a connection that broke.
+        if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
             raise
-        reason = str(error).strip().splitlines()[-1]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise RunError(
             f'a loader worker failed: {reason}. Is memory or /dev/shm full (df -h /dev/shm)? '
             'A smaller num_workers needs less; num_workers=0 does without them'

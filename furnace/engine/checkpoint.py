@@ -30,9 +30,12 @@ def save(content: dict, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # PyTorch hides a failed write behind a RuntimeError
-        reason = getattr(error, 'strerror', None) or 'is the disk full?'
-        raise UserError(f'{path}: the checkpoint cannot be written: {reason}') from None
+    except (OSError, RuntimeError) as error:
+        # PyTorch's writer puts a RuntimeError in the place of what happened: a full disk, Ctrl-C.
+        cause = error.__context__ or error if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, OSError):
+            raise cause from None
+        raise UserError(f'{path}: the checkpoint cannot be written: {cause.strerror}') from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -186,10 +186,11 @@ def check(config: Mapping[str, Any]) -> None:
         if not isinstance(config[name], str):
             hint = "; supervision is 'semi', 'few' or 'full'" if 'supervision' in config else ''
             raise UserError(f'{name} = {config[name]!r}: must be the path of a list{hint}')
+    at_least('labeled_ratio', 1, Integral)
     if config['nepochs'] is None:
         ratio = config['labeled_ratio']
         raise UserError(f'nepochs: none is recommended for labeled_ratio = {ratio}; set one, e.g. nepochs=100')
-    for name in ('labeled_ratio', 'nepochs', 'niters_per_epoch', 'image_height', 'image_width', 'snapshot_iter',
+    for name in ('nepochs', 'niters_per_epoch', 'image_height', 'image_width', 'snapshot_iter',
                  'log_every', 'eval_crop_size', 'eval_batch_size', 'cutmix_boxmask_n_boxes'):  # fmt: skip
         at_least(name, 1, Integral)
     at_least('num_classes', 2, Integral)

@@ -1,0 +1,238 @@
+"""Checkpoints: what -e names, writing that leaves no half files, reading that runs no code."""
+
+import os
+import pickle
+import resource
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from furnace.base_model import load_file
+from furnace.engine import checkpoint
+from furnace.utils.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Snapshots of epochs 2, 4, 10 and 20 and the last, beside files that are none."""
+    for name in ('epoch-2.pth', 'epoch-4.pth', 'epoch-10.pth', 'epoch-20.pth', 'epoch-last.pth', '.epoch-6.pth.tmp',
+                 'epoch-x.pth', 'epoch-8.pth.old', 'other.pth'):  # fmt: skip
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ('text', 'names'),
+    [
+        ('last', ['last']),
+        ('4', ['4']),
+        ('4-10', ['4', '10']),
+        ('3-19', ['4', '10']),
+        ('4-4', ['4']),
+        ('2-', ['2', '4', '10', '20']),
+        ('5-', ['10', '20']),
+        ('0-99', ['2', '4', '10', '20']),
+    ],
+)
+def test_select(folder, text, names):
+    assert checkpoint.select(text, folder) == [folder / f'epoch-{name}.pth' for name in names]
+
+
+def test_select_file(folder):
+    path = folder / 'other.pth'
+    assert checkpoint.select(str(path), folder / 'elsewhere') == [path]
+
+
+@pytest.mark.parametrize('text', ['abc', '', '-', '-5', '4-5-6', '4,5', 'epoch-4', '1.5', 'Last'])
+def test_select_other_forms(folder, text):
+    with pytest.raises(UserError) as caught:
+        checkpoint.select(text, folder)
+    assert str(caught.value) == f'-e {text}: expected last, a file.pth, an epoch (30), or a range (20-34, 20-)'
+
+
+def test_select_range_backwards(folder):
+    with pytest.raises(UserError, match=r'^-e 20-10: the range ends before it begins; write -e 10-20$'):
+        checkpoint.select('20-10', folder)
+
+
+@pytest.mark.parametrize('text', ['5-9', '21-30', '21-'])
+def test_select_empty_range(folder, text):
+    with pytest.raises(UserError) as caught:
+        checkpoint.select(text, folder)
+    assert str(caught.value) == (f'-e {text}: {folder} has no epoch in this range; there are epochs 2, 4, 10, 20')
+
+
+def test_select_missing_epoch(folder):
+    with pytest.raises(UserError) as caught:
+        checkpoint.select('5', folder)
+    assert str(caught.value) == f'{folder}/epoch-5.pth: no such checkpoint; there are epochs 2, 4, 10, 20'
+
+
+@pytest.mark.parametrize('text', ['last', '3', 'none.pth'])
+def test_select_without_any(tmp_path, text):
+    with pytest.raises(UserError, match=r'no such checkpoint; train.py writes them$'):
+        checkpoint.select(text, tmp_path / 'snapshot')
+
+
+def test_set_aside_keeps_every_earlier_run(tmp_path):
+    folder = tmp_path / 'snapshot'
+    for run in range(1, 4):
+        folder.mkdir()
+        (folder / 'epoch-last.pth').write_text(str(run))
+        assert checkpoint.set_aside(folder) == tmp_path / f'snapshot_{run}'
+        assert not folder.exists()
+    assert [(tmp_path / f'snapshot_{run}' / 'epoch-last.pth').read_text() for run in range(1, 4)] == ['1', '2', '3']
+
+
+def test_set_aside_leaves_other_folders(tmp_path):
+    assert checkpoint.set_aside(tmp_path / 'none') is None
+    (tmp_path / 'empty').mkdir()
+    assert checkpoint.set_aside(tmp_path / 'empty') is None
+    assert (tmp_path / 'empty').is_dir()
+
+
+def test_save_and_load(tmp_path):
+    content = {'model': {'a': torch.arange(3.0)}, 'epoch': 3, 'config': {'lr': 0.1, 'lists': [None, True, 'x']}}
+    path = tmp_path / 'new' / 'folder' / 'epoch-3.pth'
+    checkpoint.save(content, path)
+    loaded = load_file(path)
+    torch.testing.assert_close(loaded.pop('model'), content.pop('model'), rtol=0, atol=0)
+    assert loaded == content
+    assert os.listdir(path.parent) == ['epoch-3.pth']
+
+
+@contextmanager
+def small_files():
+    """Files of this process end at 4096 bytes: a write beyond that fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_failed_write_leaves_the_former_file(tmp_path):
+    path = tmp_path / 'epoch-last.pth'
+    checkpoint.save({'a': 1}, path)
+    before = path.read_bytes()
+    with small_files(), pytest.raises(UserError, match='the checkpoint cannot be written: File too large'):
+        checkpoint.save({'a': torch.rand(10_000)}, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ['epoch-last.pth']
+
+
+@pytest.mark.parametrize('stop', [KeyboardInterrupt, RuntimeError])
+def test_interrupted_write_leaves_the_former_file(tmp_path, monkeypatch, stop):
+    path = tmp_path / 'epoch-last.pth'
+    checkpoint.save({'a': 1}, path)
+    before = path.read_bytes()
+
+    def write_some(content, file):
+        file.write(b'half')
+        raise stop
+
+    monkeypatch.setattr(torch, 'save', write_some)
+    with pytest.raises(stop):
+        checkpoint.save({'a': 2}, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ['epoch-last.pth']
+
+
+def test_interrupt_is_told_as_one(tmp_path, monkeypatch):
+    """PyTorch turns Ctrl-C inside its writer into a RuntimeError."""
+
+    def interrupted(descriptor):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise RuntimeError('unexpected pos') from None
+
+    monkeypatch.setattr(os, 'fsync', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save({'a': 2}, tmp_path / 'x.pth')
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(UserError, match='/file/snapshot: the folder cannot be made: Not a directory'):
+        checkpoint.save({'a': 1}, tmp_path / 'file' / 'snapshot' / 'epoch-1.pth')
+
+
+def test_second_name_outlives_changes(tmp_path):
+    path, last = tmp_path / 'epoch-2.pth', tmp_path / 'epoch-last.pth'
+    checkpoint.save({'a': 0}, last)
+    checkpoint.save({'a': 1}, path)
+    checkpoint.save_also_as(path, last.name)
+    assert load_file(last) == {'a': 1}
+    checkpoint.save({'a': 2}, last)
+    assert load_file(path) == {'a': 1}
+    assert sorted(os.listdir(tmp_path)) == ['epoch-2.pth', 'epoch-last.pth']
+
+
+def test_second_name_without_hard_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, 'Operation not permitted')
+
+    monkeypatch.setattr(os, 'link', refuse)
+    path = tmp_path / 'epoch-2.pth'
+    checkpoint.save({'a': 1}, path)
+    checkpoint.save_also_as(path, 'epoch-last.pth')
+    assert load_file(tmp_path / 'epoch-last.pth') == load_file(path) == {'a': 1}
+    assert sorted(os.listdir(tmp_path)) == ['epoch-2.pth', 'epoch-last.pth']
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize('write', [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path, write):
+    target, path = tmp_path / 'run', tmp_path / 'x.pth'
+    write({'model': Malicious(target)}, path)
+    with pytest.raises(UserError) as caught:
+        load_file(path)
+    assert str(caught.value) == f'{path}: refused, it holds more than tensors and plain values, or is damaged'
+    assert not target.exists()
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_truncated_file(tmp_path, zipped):
+    path = tmp_path / 'x.pth'
+    torch.save({'a': torch.rand(10), 'b': [1, 2]}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 41):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError) as caught:
+            load_file(path)
+        assert str(caught.value).startswith(f'{path}: ')
+        assert '\n' not in str(caught.value)
+
+
+def test_random_bytes(tmp_path, recwarn):
+    path = tmp_path / 'x.pth'
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(300):
+        size = int(torch.randint(200, (), generator=generator))
+        path.write_bytes(bytes(torch.randint(256, (size,), generator=generator).tolist()))
+        with pytest.raises(UserError, match=f'^{path}: '):
+            load_file(path)
+    assert not recwarn  # PyTorch's own warnings would stand beside the one line
+
+
+@pytest.mark.parametrize('content', [[1, 2], 3, torch.ones(2)])
+def test_not_a_dict(tmp_path, content):
+    torch.save(content, tmp_path / 'x.pth')
+    with pytest.raises(UserError, match=f'holds a {type(content).__name__}, not a dict of tensors'):
+        load_file(tmp_path / 'x.pth')
+
+
+def test_missing_file(tmp_path):
+    for path in (tmp_path / 'x.pth', tmp_path):
+        with pytest.raises(UserError, match='no such file'):
+            load_file(path)

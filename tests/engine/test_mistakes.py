@@ -1,0 +1,299 @@
+"""Mistakes of the user: one line that says what is wrong, exit status 2, and nothing written where it shows at once."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from furnace.base_model import DualNetwork, load_file
+from furnace.engine import command
+
+LABELED = 'config_new/subset_train/train_aug_labeled_1-2.txt'
+UNLABELED = 'config_new/subset_train/train_aug_unlabeled_1-2.txt'
+VAL = 'config_new/val.txt'
+
+
+def told(outcome):
+    """The text of the one line on standard error."""
+    assert outcome.status == 2
+    assert outcome.stdout == ''
+    assert outcome.stderr.startswith('error: ')
+    assert outcome.stderr.count('\n') == 1
+    return outcome.stderr.removeprefix('error: ').rstrip('\n')
+
+
+@pytest.fixture
+def refused(demo, log):
+    """Run a script with something wrong; its one line. Nothing may have been written."""
+
+    def call(script, *arguments, **settings):
+        text = told(demo.call(script, log, *arguments, **settings))
+        assert not log.exists()
+        return text
+
+    return call
+
+
+def test_as_a_process(demo, log):
+    outcome = demo.process('train.py', log, labelled_ratio=4)
+    assert told(outcome) == 'labelled_ratio: no such setting in exp_demo/config.py; did you mean labeled_ratio?'
+    outcome = demo.process('eval.py', log, '-e', '20-10')
+    assert told(outcome) == '-e 20-10: the range ends before it begins; write -e 10-20'
+    assert not log.exists()
+
+
+# Settings
+
+
+def test_wrong_type(refused):
+    text = 'nepochs=many: expected a value of type int, such as 8'
+    assert refused('train.py', nepochs='many') == refused('eval.py', nepochs='many') == text
+
+
+@pytest.mark.parametrize('script', ['train.py', 'eval.py'])
+def test_not_an_override(refused, script):
+    assert refused(script, 'labeled_ratio').startswith('labeled_ratio: expected NAME=VALUE')
+
+
+@pytest.mark.parametrize('script', ['train.py', 'eval.py'])
+@pytest.mark.parametrize('device', ['7', 'gpu'])
+def test_device(refused, monkeypatch, script, device):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    assert refused(script, '-d', device).startswith(f'-d {device}: ')
+
+
+@pytest.mark.parametrize('script', ['train.py', 'eval.py'])
+def test_several_devices_are_started_once_each(demo, log, monkeypatch, trained, script):
+    started = []
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.setattr(command, 'launch', lambda words, devices: started.append((words, devices)) or 3)
+    outcome = demo.call(script, log, '-d', '1-3', snapshot_dir=trained / 'snapshot')
+    assert outcome.status == 3
+    words, devices = started[0]
+    assert words[1].endswith(script)
+    assert words[2:4] == ['-d', '1-3']
+    assert [device.index for device in devices] == [1, 2, 3]
+
+
+@pytest.mark.parametrize('script', ['train.py', 'eval.py'])
+def test_unknown_option(demo, log, script):
+    outcome = demo.call(script, log, '--epoch-count', '3')
+    assert outcome.status == 2
+    assert f'{script}: error: ' in outcome.stderr
+    assert not log.exists()
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ('script', 'name'), [('train.py', LABELED), ('train.py', UNLABELED), ('eval.py', VAL)], ids=['x', 'u', 'val']
+)
+class TestLists:
+    @pytest.fixture
+    def arguments(self, trained):
+        return {'snapshot_dir': trained / 'snapshot'}
+
+    def test_missing(self, refused, data, arguments, script, name):
+        (data / name).unlink()
+        assert refused(script, dataset_path=data, **arguments) == f'{data / name}: no such list'
+
+    def test_empty(self, refused, data, arguments, script, name):
+        (data / name).write_text('\n \n')
+        assert refused(script, dataset_path=data, **arguments) == f'{data / name}: the list is empty'
+
+    def test_missing_image(self, refused, data, arguments, script, name):
+        images = [line.split('\t')[0].strip() for line in (data / name).read_text().splitlines()]
+        for image in images[:2]:
+            (data / image[1:]).unlink()
+        files = len(images) * (1 if name == UNLABELED else 2)
+        assert refused(script, dataset_path=data, **arguments) == (
+            f'{data / name}: 2 of {files} files are missing: {data}{images[0]}, {data}{images[1]}'
+        )
+
+
+@pytest.mark.parametrize(('script', 'name', 'lines'), [('train.py', LABELED, 6), ('eval.py', VAL, 3)])
+def test_line_without_a_label(refused, data, trained, script, name, lines):
+    path = data / name
+    first, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text(first.split('\t')[0] + '\n' + ''.join(rest))
+    item = first.split('\t')[0].split('/')[-1].removesuffix('.png')
+    assert refused(script, dataset_path=data, snapshot_dir=trained / 'snapshot') == (
+        f'{path}: 1 of {lines} lines have no label file: {item}'
+    )
+
+
+@pytest.mark.parametrize(('script', 'name', 'files'), [('train.py', LABELED, 12), ('eval.py', VAL, 6)])
+def test_missing_label(refused, data, trained, script, name, files):
+    label = (data / name).read_text().split()[1]
+    (data / label[1:]).unlink()
+    assert refused(script, dataset_path=data, snapshot_dir=trained / 'snapshot') == (
+        f'{data / name}: 1 of {files} files are missing: {data}{label}'
+    )
+
+
+# Images and labels: they are opened only when their turn comes
+
+
+def break_file(path):
+    path.write_bytes(b'no image')
+
+
+def other_size(path):
+    Image.fromarray(np.zeros((48, 65), np.uint8)).save(path)
+
+
+def raw_ids(path):
+    Image.fromarray(np.full((48, 64), 3, np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(('script', 'split'), [('train.py', 'train'), ('eval.py', 'val')])
+@pytest.mark.parametrize(
+    ('kind', 'damage', 'workers', 'says'),
+    [
+        ('images', break_file, 0, 'is not an image that can be decoded'),
+        ('images', break_file, 1, 'is not an image that can be decoded'),
+        ('segmentation', break_file, 0, 'is not an image that can be decoded'),
+        ('segmentation', other_size, 0, 'is 65x48 pixels, its image'),
+        ('segmentation', raw_ids, 0, 'has class ids 3 outside 0 … 2 and 255'),
+    ],
+    ids=['image', 'by a worker', 'label', 'size', 'ids'],
+)
+def test_damaged_files(demo, log, data, trained, no_work, script, split, kind, damage, workers, says):
+    for path in sorted((data / kind / split).iterdir()):
+        damage(path)
+    snapshots = {} if script == 'train.py' else {'snapshot_dir': trained / 'snapshot'}
+    outcome = demo.call(script, log, dataset_path=data, num_workers=workers, **snapshots)
+    assert outcome.status == 2
+    assert 'Traceback' not in outcome.stderr
+    *progress, last = outcome.stderr.splitlines()
+    assert last.startswith(f'error: {data}/{kind}/{split}/')
+    assert says in last
+    assert all('error' not in line for line in progress)
+    assert no_work == []
+    assert not list(log.glob('val_last.json'))
+
+
+def test_unlabelled_images_need_no_labels(demo, log, data, no_work):
+    for line in (data / UNLABELED).read_text().split():
+        label = line.replace('images', 'segmentation').replace('.png', '_gtFine.png')
+        (data / label[1:]).unlink()
+    assert demo.call('train.py', log, dataset_path=data, nepochs=1).status == 0
+
+
+# Checkpoints and weights
+
+
+@pytest.mark.parametrize('text', ['abc', '5-', 'none.pth', '0', 'last'])
+def test_checkpoint_that_is_not_there(refused, text):
+    assert 'expected last' in (line := refused('eval.py', '-e', text)) or 'train.py writes them' in line
+
+
+@pytest.fixture(params=['eval', 'train'])
+def load(request, refused):
+    """Evaluate a checkpoint, or go on from it."""
+    if request.param == 'eval':
+        return lambda path, **settings: refused('eval.py', '-e', path, **settings)
+    return lambda path, **settings: refused('train.py', '-c', path, **settings)
+
+
+def test_checkpoint_of_another_class_count(load, trained, data):
+    path = trained / 'snapshot' / 'epoch-3.pth'
+    (data / 'classes.json').write_text('{"names": ["a", "b"], "colors": [[1, 2, 3], [4, 5, 6]]}')
+    text = f'{path}: trained for 3 classes, the configuration says num_classes = 2'
+    assert load(path, dataset_path=data, num_classes=2) == text
+
+
+def test_checkpoint_of_another_depth(load, trained):
+    path = trained / 'snapshot' / 'epoch-3.pth'
+    assert load(path, backbone='resnet50') == (
+        f'{path}: its backbone has 8 residual blocks, the configured one 16; '
+        'set C.backbone to the one it was trained with'
+    )
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        (b'', 'cannot be read as a PyTorch checkpoint; is it complete?'),
+        (bytes(range(256)) * 4, 'refused, it holds more than tensors and plain values, or is damaged'),
+        ({'weights': torch.ones(3)}, 'has no entry "model": not a checkpoint of this project, CPCL or CPS'),
+        ({'model': {}}, 'does not fit this network: '),
+        ([1], 'holds a list, not a dict of tensors'),
+    ],
+    ids=['empty', 'bytes', 'other', 'no tensors', 'list'],
+)
+def test_file_that_is_no_checkpoint(load, tmp_path, content, says):
+    path = tmp_path / 'x.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    assert load(path).startswith(f'{path}: {says}')
+
+
+def test_weights_alone_are_not_enough_to_go_on(refused, tmp_path):
+    """A checkpoint of CPS can be scored, but names its optimisers otherwise."""
+    path = tmp_path / 'x.pth'
+    torch.save({'model': DualNetwork(3, 'resnet18').state_dict(), 'optimizer_l': {}, 'iteration': 3}, path)
+    assert (
+        refused('train.py', '-c', path)
+        == f"{path}: holds no state that training can go on from (KeyError('optimizer_1'))"
+    )
+
+
+def test_nothing_to_go_on_from(refused, tmp_path):
+    assert refused('train.py', '-c', tmp_path / 'none.pth') == f'{tmp_path}/none.pth: no such file'
+
+
+def test_names_for_another_class_count(refused, trained):
+    text = 'num_classes = 4, but there are names for 3 classes'
+    assert refused('eval.py', num_classes=4, snapshot_dir=trained / 'snapshot') == text
+
+
+def test_class_names_missing(refused, data, trained):
+    (data / 'classes.json').unlink()
+    text = refused('eval.py', dataset_path=data, snapshot_dir=trained / 'snapshot')
+    assert text.startswith(f'{data}/classes.json: no such file')
+
+
+def test_pretrained_weights_missing(refused, tmp_path):
+    text = f'{tmp_path}/none.pth: no such file'
+    assert refused('train.py', pretrained_model=tmp_path / 'none.pth') == text
+
+
+def test_pretrained_weights_of_another_network(refused, trained):
+    path = trained / 'snapshot' / 'epoch-3.pth'
+    assert refused('train.py', pretrained_model=path).startswith(f'{path}: does not fit this network: ')
+
+
+# Folders
+
+
+def test_log_folder_that_cannot_be_made(demo, tmp_path, trained):
+    (tmp_path / 'file').touch()
+    log = tmp_path / 'file' / 'log'
+    text = f'{log}: the folder cannot be made: Not a directory'
+    assert told(demo.call('train.py', log)) == text
+    assert told(demo.call('eval.py', log, snapshot_dir=trained / 'snapshot')) == text
+
+
+def test_other_folders_that_cannot_be_made(demo, log, tmp_path, trained, no_work):
+    """Told before the work, not after the first epoch."""
+    (tmp_path / 'file').touch()
+    for script, arguments in (
+        ('train.py', (f'snapshot_dir={tmp_path}/file/x',)),
+        ('eval.py', ('-s', '-p', tmp_path / 'file' / 'x', f'snapshot_dir={trained}/snapshot')),
+    ):
+        outcome = demo.call(script, log, *arguments)
+        assert outcome.status == 2
+        assert outcome.stderr == f'error: {tmp_path}/file/x: the folder cannot be made: Not a directory\n'
+    assert no_work == []
+
+
+def test_evaluation_does_not_change_the_checkpoint(demo, log, trained):
+    path = trained / 'snapshot' / 'epoch-3.pth'
+    before = path.stat().st_mtime_ns
+    assert demo.call('eval.py', log, '-e', path).status == 0
+    assert path.stat().st_mtime_ns == before
+    assert load_file(path)['epoch'] == 3
