@@ -45,9 +45,9 @@ C.num_classes = 8
 C.background = 255  # label of void pixels
 C.image_mean = [0.485, 0.456, 0.406]  # R, G, B
 C.image_std = [0.229, 0.224, 0.225]
-C.image_height = 96  # crop, pixels
-C.image_width = 96
-C.train_scale_array = [0.5, 0.75, 1, 1.25, 1.5]
+C.image_height = 64  # crop, pixels
+C.image_width = 128
+C.train_scale_array = [0.5, 0.625]
 C.num_train_imgs = 320
 C.num_eval_imgs = 60
 C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
@@ -61,11 +61,11 @@ C.cutmix_boxmask_outside_bounds = False
 C.cutmix_boxmask_no_invert = False
 
 # Training
-C.batch_size = 8  # labelled images, and as many of u0 and of u1
-C.nepochs = 8
+C.batch_size = 4  # labelled images, and as many of u0 and of u1
+C.nepochs = 3
 C.max_samples = max(C.num_train_imgs // C.labeled_ratio, C.num_unsup_imgs)
 C.niters_per_epoch = max(1, C.max_samples // C.batch_size)
-C.lr = 0.01
+C.lr = 0.02
 C.lr_power = 0.9
 C.momentum = 0.9
 C.weight_decay = 1e-4
@@ -81,9 +81,9 @@ C.log_every = 10  # iterations between two lines of log/losses.jsonl
 C.max_bad_steps = 0  # iterations in a row whose loss may be nan or infinite; they are left out
 
 # Evaluation
-C.eval_scale_array = [1]
+C.eval_scale_array = [0.5]
 C.eval_flip = False
 C.eval_crop_size = 128
 C.eval_stride_rate = 2 / 3
-C.eval_whole = False  # whole images instead of windows
+C.eval_whole = True  # whole images instead of windows
 C.eval_batch_size = 4  # windows in one forward pass
