@@ -34,6 +34,7 @@ SETTINGS = {
     'lr': 0.01,
     'unsup_weight': 1.0,
     'eval_scale_array': [1],
+    'eval_whole': False,
     'device': 'cpu',
 }
 
@@ -92,11 +93,14 @@ class Demo:
         settings = {'dataset_path': self.data, 'log_dir': log, **SETTINGS, **settings}
         return [*map(str, arguments), *(f'{name}={value}' for name, value in settings.items())]
 
-    def start(self, script: str, log: Path, *arguments, shell: str = '', **settings) -> subprocess.Popen:
+    def start(
+        self, script: str, log: Path, *arguments, shell: str = '', start_new_session: bool = False, **settings
+    ) -> subprocess.Popen:
         """The script as a process of its own; options of Python may stand before its name.
 
         Args:
             shell: a bash command that runs it as ``"$@"``.
+            start_new_session: in a process group of its own.
         """
         environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
         prefix = ['bash', '-c', shell, 'bash'] if shell else []
@@ -104,6 +108,7 @@ class Demo:
             [*prefix, sys.executable, '-W', 'ignore', *script.split(), *self._arguments(log, arguments, settings)],
             cwd=DEMO,
             env={**environment, 'OMP_NUM_THREADS': '1'},
+            start_new_session=start_new_session,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

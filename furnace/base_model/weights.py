@@ -64,7 +64,10 @@ def load_strict(module: nn.Module, state: dict[str, Tensor], source: str | os.Pa
     ]
     if found:
         raise UserError(f'{source}: does not fit this network: {"; ".join(found)}')
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError:  # sparse or without data, say
+        raise UserError(f'{source}: holds tensors that cannot be copied into this network') from None
 
 
 def load_pretrained(backbone: nn.Module, path: str | os.PathLike) -> None:

@@ -22,7 +22,11 @@ class Crop(NamedTuple):
 
 def resize(image: np.ndarray, scale: float, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
     """The image at ``scale`` (linear for images; pass ``cv2.INTER_NEAREST`` for label maps)."""
-    return image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation)
+    if scale == 1:
+        return image
+    small = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+    size = small if 1 in small else None  # OpenCV makes no side of 0 pixels
+    return cv2.resize(image, size, fx=scale, fy=scale, interpolation=interpolation)
 
 
 def pad_center(image: np.ndarray, size: tuple[int, int], value: int = 0) -> tuple[np.ndarray, tuple[int, int]]:

@@ -69,8 +69,9 @@ def read_classes(path: str | os.PathLike) -> Classes:
         colors = tuple((int(r), int(g), int(b)) for r, g, b in content['colors'])
     except FileNotFoundError:
         raise UserError(f'{path}: no such file; python -m furnace.datasets.prepare writes it') from None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(f'{path}: expected {{"names": [...], "colors": [[r, g, b], ...]}}: {error!r}') from None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        reason = f'{type(error).__name__}: {error}'
+        raise UserError(f'{path}: expected {{"names": [...], "colors": [[r, g, b], ...]}}: {reason}') from None
     if len(names) != len(colors) or not names or not all(0 <= v <= 255 for color in colors for v in color):
         raise UserError(f'{path}: needs one name and one colour (0 … 255) for each class')
     return Classes(names, colors)

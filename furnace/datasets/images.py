@@ -65,7 +65,7 @@ def read_label(path: str | os.PathLike, num_classes: int) -> np.ndarray:
                 )
             # A palette image's pixels are the ids; converting it to grey would turn colours into nonsense ids.
             label = np.array(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, IndexError, SyntaxError, ValueError, Image.DecompressionBombError):
         raise UserError(f'{path}: is not an image that can be decoded') from None
     # 255 + 1 wraps to 0, so one maximum finds every other id that is too large.
     if (label + np.uint8(1)).max() > num_classes:

@@ -26,8 +26,8 @@ def read_lines(path: str | os.PathLike) -> list[str]:
         UserError: the file is missing, empty or no text.
     """
     path = Path(path)
-    other = path.with_name(path.name.removeprefix('train_'))
-    found = path if path.is_file() or not other.is_file() else other
+    other = path.parent / path.name.removeprefix('train_')
+    found = path if os.path.isfile(path) or not os.path.isfile(other) else other
     try:
         lines = [line.strip() for line in found.read_text(encoding='utf-8-sig').splitlines()]
     except FileNotFoundError:
@@ -64,7 +64,7 @@ def voc_items(image_root: str, label_root: str, list_path: str | os.PathLike) ->
     split = next((split for split in ('val', 'test') if stem.startswith(split)), 'train_aug')
     return [
         Item(
-            line,
+            Path(line).name,  # pictures are saved under it
             os.path.join(image_root, split, 'image', f'{line}.jpg'),
             os.path.join(label_root, split, 'label', f'{line}.png'),
         )
@@ -88,7 +88,10 @@ def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathL
         folder, name = os.path.split(path)
         if folder not in listing:
             # One listing a folder instead of one question a file: quick on network disks too.
-            listing[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+            try:
+                listing[folder] = set(os.listdir(folder))
+            except OSError:
+                listing[folder] = set()
         if name not in listing[folder]:
             missing.append(path)
     if missing:

@@ -27,7 +27,7 @@ class Batch:
     x: Tensor
     x_inside: Tensor
     y: Tensor
-    """int64 (B, H, W), void 255"""
+    """uint8 (B, H, W), void 255"""
     u0: Tensor | None = None
     u0_inside: Tensor | None = None
     u1: Tensor | None = None
@@ -117,10 +117,23 @@ def collate(samples: list[dict[str, Tensor] | UserError]) -> dict[str, Tensor] |
 
 
 def set_up_worker(_worker: int) -> None:
-    """Keeps OpenCV's threads out of a loader worker, and signals to the terminal's group: the run decides on them."""
+    """Keeps OpenCV's threads out of a loader worker, and signals to the process group: the run decides on them."""
     cv2.setNumThreads(0)
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    # The first is the group's; a second one ends a worker that the loader wants to be rid of.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+
+
+def loader_failure(error: Exception) -> RunError | None:
+    """In words, if it is PyTorch's or the system's about a worker; it can arise wherever the main process is."""
+    if isinstance(error, RuntimeError) and 'DataLoader' not in str(error):
+        return None
+    reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    return RunError(
+        f'a loader worker failed: {reason}. Is memory or /dev/shm full (df -h /dev/shm)? '
+        'A smaller num_workers needs less; num_workers=0 does without them'
+    )
 
 
 def loaded(loader: DataLoader) -> Iterator:
@@ -137,13 +150,7 @@ def loaded(loader: DataLoader) -> Iterator:
             yield samples
     except (RuntimeError, OSError, EOFError) as error:
         # A dead worker shows as any of them: in the loader's watch, or in a connection that broke.
-        if isinstance(error, RuntimeError) and 'DataLoader worker' not in str(error):
-            raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise RunError(
-            f'a loader worker failed: {reason}. Is memory or /dev/shm full (df -h /dev/shm)? '
-            'A smaller num_workers needs less; num_workers=0 does without them'
-        ) from None
+        raise loader_failure(error) or error from None
 
 
 def batches(
@@ -173,5 +180,4 @@ def batches(
         timeout=TIMEOUT if num_workers else 0,
     )
     for samples in loaded(loader):
-        samples['y'] = samples['y'].long()
         yield Batch(**samples)

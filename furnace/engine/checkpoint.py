@@ -45,10 +45,14 @@ def save_also_as(path: Path, name: str) -> None:
     temporary = path.with_name(f'.{name}.tmp')
     temporary.unlink(missing_ok=True)
     try:
-        os.link(path, temporary)
-    except OSError:  # no hard links on this disk
-        shutil.copyfile(path, temporary)
-    os.replace(temporary, path.with_name(name))
+        try:
+            os.link(path, temporary)
+        except OSError:  # no hard links on this disk
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, path.with_name(name))
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f'{path.with_name(name)}: the checkpoint cannot be written: {error.strerror}') from None
 
 
 def newest_good(folder: Path, report: Callable[[str], None]) -> tuple[Path, dict] | None:
@@ -60,7 +64,7 @@ def newest_good(folder: Path, report: Callable[[str], None]) -> tuple[Path, dict
     Raises:
         UserError: there are some, and none can be read.
     """
-    paths = [path for path in (folder / LAST, *reversed(numbered(folder).values())) if path.is_file()]
+    paths = [path for path in (folder / LAST, *reversed(numbered(folder).values())) if os.path.isfile(path)]
     for path in paths:
         try:
             return path, load_file(path)
@@ -89,18 +93,29 @@ def set_aside(folder: Path) -> Path | None:
 
     Returns the new name, or None where there was nothing to keep.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not os.path.exists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return None
     moved = next(path for number in itertools.count(1) if not (path := Path(f'{folder}_{number}')).exists())
-    folder.rename(moved)
+    try:
+        folder.rename(moved)
+    except OSError as error:
+        raise UserError(f'{folder}: cannot be renamed to {moved}: {error.strerror}') from None
     return moved
+
+
+def require_own(folder: Path) -> None:
+    """Raises UserError where ``folder`` is a file, or holds others than checkpoints: no run may set those aside."""
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise UserError(f'{folder}: is not a folder; choose another C.snapshot_dir')
+    if os.path.isdir(folder) and any(folder.iterdir()) and not any(folder.glob('*epoch-*.pth*')):
+        raise UserError(f'{folder}: holds other files than checkpoints; choose another C.snapshot_dir')
 
 
 def numbered(folder: Path) -> dict[int, Path]:
     """The snapshots in ``folder`` by epoch, ascending."""
     found = {}
     for path in folder.glob('epoch-*.pth'):
-        if match := re.fullmatch(r'epoch-(\d+)\.pth', path.name):
+        if match := re.fullmatch(r'epoch-([0-9]{1,18})\.pth', path.name):
             found[int(match[1])] = path
     return dict(sorted(found.items()))
 
@@ -117,7 +132,7 @@ def select(text: str, folder: Path) -> list[Path]:
         chosen = [folder / LAST]
     elif text.endswith('.pth'):
         chosen = [Path(text)]
-    elif match := re.fullmatch(r'(\d+)(-(\d*))?', text):
+    elif match := re.fullmatch(r'([0-9]{1,18})(-([0-9]{0,18}))?', text):
         first = int(match[1])
         snapshots = numbered(folder)
         if match[2] is None:
@@ -131,7 +146,7 @@ def select(text: str, folder: Path) -> list[Path]:
                 raise UserError(f'-e {text}: {folder} has no epoch in this range{_present(snapshots)}')
     else:
         raise UserError(f'-e {text}: expected last, a file.pth, an epoch (30), or a range (20-34, 20-)')
-    missing = next((path for path in chosen if not path.is_file()), None)
+    missing = next((path for path in chosen if not os.path.isfile(path)), None)
     if missing:
         raise UserError(f'{missing}: no such checkpoint{_present(numbered(folder))}')
     return chosen

@@ -4,26 +4,27 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from furnace.base_model import DualNetwork, load_file, load_network, load_pretrained
 from furnace.datasets.classes import Classes
 from furnace.datasets.eval_set import EvalSet
 from furnace.datasets.lists import Item, require_files, require_labels
-from furnace.datasets.train_set import TrainSet
+from furnace.datasets.train_set import TrainSet, loader_failure
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, load_config
 from furnace.engine.curves import LOSSES, TENSORBOARD
 from furnace.engine.devices import choose_devices
-from furnace.engine.distributed import joined, launch, restarted, synchronized
+from furnace.engine.distributed import joined, launch, restarted, run_id, synchronized
 from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
 from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
 from furnace.engine.signals import Stopped
 from furnace.engine.trainer import Trainer
+from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import RunError, UserError
 
 Layout = Callable[[str, str, str], list[Item]]
@@ -34,7 +35,7 @@ def build_network(C: Config) -> DualNetwork:
     return DualNetwork(C.num_classes, C.backbone, C.bn_eps, C.bn_momentum)
 
 
-def train(file: str, layout: Layout, criterion: Callable[[Config], nn.Module]) -> int:
+def train(file: str, layout: Layout, criterion: Callable[[Config], CrossEntropy]) -> int:
     """``train.py`` of the experiment whose folder holds ``file``; returns the exit status.
 
     Args:
@@ -66,6 +67,8 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
     if C.method != 'supervised':
         unlabeled = layout(C.img_root_folder, C.gt_root_folder, C.unsup_source)
         require_files(unlabeled, False, C.unsup_source)
+        if C.cutmix and len(unlabeled) < 2:
+            raise UserError(f'{C.unsup_source}: CutMix needs two images or more, this list has one; cutmix=False')
     if len(devices) > 1:
         return launch([sys.executable, *sys.argv], devices)
 
@@ -83,38 +86,58 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
-        found = None
-        if arguments.resume == 'auto' or restarted():
-            found = checkpoint.newest_good(Path(C.snapshot_dir), notes.append)
-        elif arguments.resume:
-            found = Path(arguments.resume), load_file(arguments.resume)
+        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), notes)
         if found is None and C.pretrained_model:
             for branch in network.branches:
                 load_pretrained(branch.backbone, C.pretrained_model)
         network = synchronized(network, device, world).to(device)
         trainer = Trainer(C, network, criterion(C).to(device), data, device, world)
         if found:
-            trainer.resume(found[1], found[0], arguments.force)
+            notes += trainer.resume(found[1], found[0], arguments.force)
+        greatest, least = world.most(trainer.iteration, -trainer.iteration)
+        if greatest != -least:
+            raise UserError(
+                f'{C.snapshot_dir}: the processes found checkpoints of iterations {-least} to {greatest}; '
+                'all machines need the same folder'
+            )
         # What the user can get wrong was told above, before any file is written.
-        logger = _begin(C, notes, trainer, found[0] if found else None) if world.rank == 0 else silent_log()
-        try:
+        logger = silent_log()
+        if world.rank == 0:
+            # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
+            last = Path(C.snapshot_dir, checkpoint.LAST)
+            anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
+            logger = _begin(C, notes, trainer, found[0] if found else None, anew)
+        with telling():
             trainer.run(logger)
-        except (UserError, RunError) as error:
-            error.in_training = True
-            raise
         logger.info('done; evaluate with: python eval.py -e last')
     return 0
 
 
-def _begin(C: Config, notes: list[str], trainer: Trainer, source: Path | None) -> logging.Logger:
-    """Open the log, keep what an earlier run left, and say what will run."""
+def _find_checkpoint(resume: str | None, folder: Path, notes: list[str]) -> tuple[Path, dict] | None:
+    """The checkpoint to go on from, and its content, as ``-c`` says."""
+    if restarted():
+        found = checkpoint.newest_good(folder, notes.append)
+        if found and found[1].get('run') == run_id():  # not what another run left
+            return found
+    if resume == 'auto':
+        return checkpoint.newest_good(folder, notes.append)
+    return (Path(resume), load_file(resume)) if resume else None
+
+
+def _begin(C: Config, notes: list[str], trainer: Trainer, source: Path | None, anew: bool) -> logging.Logger:
+    """Open the log, keep what an earlier run left where this one begins ``anew``, and say what will run."""
+    moved = []
+    if anew:
+        checkpoint.require_own(Path(C.snapshot_dir))
+        moved = [
+            checkpoint.set_aside(path)
+            for path in (Path(C.snapshot_dir), Path(C.log_dir, TENSORBOARD), Path(C.log_dir, LOSSES))
+        ]
     logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
     for note in notes:
         logger.warning('%s', note)
-    if source is None or source.resolve().parent != Path(C.snapshot_dir).resolve():
-        for path in (Path(C.snapshot_dir), Path(C.log_dir, TENSORBOARD), Path(C.log_dir, LOSSES)):
-            if moved := checkpoint.set_aside(path):
-                logger.info('what an earlier run left is kept in %s (train.py -c auto goes on with a run)', moved)
+    for path in filter(None, moved):
+        logger.info('what an earlier run left is kept in %s (train.py -c auto goes on with a run)', path)
     make_folder(Path(C.snapshot_dir))
     checkpoint.remove_leftovers(Path(C.snapshot_dir))
     labeled, unlabeled = trainer.data.labeled, trainer.data.unlabeled
@@ -184,6 +207,10 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
     network = build_network(C)
     # A checkpoint that does not fit is told before any file is written.
     load_network(network, load_file(paths[0]), paths[0])
+    if arguments.save_image and len({item.name for item in items}) < len(items):
+        raise UserError(
+            f'{C.eval_source}: several images have one file name; their pictures would overwrite each other'
+        )
     if len(devices) > 1:
         return launch([sys.executable, *sys.argv], devices)
 
@@ -208,21 +235,22 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
                         pictures = pictures / f'{path.stem}-branch{branch}'
                     make_folder(pictures)
                 title = f'{path.name}, branch {branch}'
-                confusion = evaluator.confusion(branch, title, pictures)
-                results.append(record(str(path), content.get('epoch'), branch, confusion, classes, len(items)))
+                with telling():
+                    confusion = evaluator.confusion(branch, title, pictures)
+                results.append(record(str(path), content, branch, confusion, classes, len(items)))
                 logger.info('%s, %d images of %s\n%s', title, len(items), C.eval_source, table(confusion, classes))
                 if pictures:
                     logger.info('pictures: %s', pictures)
+                if world.rank == 0:  # after each, so that a later one that fails loses nothing
+                    write_json(log_path.with_suffix('.json'), {'config': dict(C), 'results': results})
         if len(results) > 1:
             top = best(results)
             logger.info(
                 'best: %s, branch %d: mean IoU %.2f', top['checkpoint'], top['branch'], 100 * (top['mean_iou'] or 0)
             )
         if world.rank == 0:
-            json_path = log_path.with_suffix('.json')
-            write_json(json_path, {'config': dict(C), 'results': results})
-            link_last(json_path, logger)
-            logger.info('scores: %s', json_path)
+            link_last(log_path.with_suffix('.json'), logger)
+            logger.info('scores: %s', log_path.with_suffix('.json'))
     return 0
 
 
@@ -234,19 +262,37 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         '-d',
         '--devices',
         metavar='WHICH',
-        help='GPUs: 0, 0,2, 0-3 or *; or cpu; default: 0, the CPU where there is none',
+        help="GPUs: 0, 0,2, 0-3 or '*'; or cpu; default: 0, the CPU where there is none",
     )
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Within it an error may be this process's alone: it is told, while before all meet the same and one tells it."""
+    try:
+        yield
+    except (UserError, RunError) as error:
+        error.alone = True
+        raise
+    except RuntimeError as error:
+        failure = loader_failure(error)
+        if failure is None:
+            raise
+        failure.alone = True
+        raise failure from None
 
 
 def _run(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> int:
     """Parse, run, and turn mistakes and failures into one line and an exit status."""
     arguments = parser.parse_intermixed_args()
+    for name, value in vars(arguments).items():
+        if value == [] and name != 'overrides':  # argparse's reading of "-e --"
+            parser.error(f'{name}: expected one argument')
     try:
         return command(arguments)
     except (UserError, RunError) as error:
-        # Before training all processes meet the same error: one of them tells it.
-        if os.environ.get('RANK', '0') == '0' or getattr(error, 'in_training', False):
-            print(f'error: {error}', file=sys.stderr)
+        if os.environ.get('LOCAL_RANK', '0') == '0' or getattr(error, 'alone', False):
+            print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except Stopped as stop:
         if os.environ.get('RANK', '0') == '0':

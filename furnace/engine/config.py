@@ -31,6 +31,21 @@ ENVIRONMENT = {
     'snapshot_iter': 'snapshot_iter',
 }
 
+# Larger values end in a lack of memory, not in a result; of ids, 8 bits hold 255 beside void.
+MOST = {
+    'num_classes': 255,
+    'seed': 2**63 - 1,
+    'image_height': 32767,
+    'image_width': 32767,
+    'eval_crop_size': 32767,
+    'train_scale_array': 16,
+    'eval_scale_array': 16,
+    'cutmix_boxmask_n_boxes': 1000,
+    'batch_size': 10**5,
+    'niters_per_epoch': 10**7,
+    'num_workers': 1000,
+}
+
 _overrides: ContextVar[dict[str, str] | None] = ContextVar('overrides', default=None)
 
 
@@ -158,17 +173,20 @@ def check(config: Mapping[str, Any]) -> None:
 
     def at_least(name: str, least: float, kind: type = Real, why: str = '') -> None:
         value = config[name]
-        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
+        most = MOST.get(name, math.inf)
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most or value == math.inf:
             what = 'a whole number' if kind is Integral else 'a number'
-            raise UserError(f'{name} = {value!r}: must be {what} of at least {least}{why}')
+            limit = '' if most == math.inf else f' and at most {most}'
+            raise UserError(f'{name} = {value!r}: must be {what} of at least {least}{why}{limit}')
 
     def numbers(name: str, form: str, count: int | None = None, positive: bool = True) -> None:
-        values = plain(config[name])
+        values, most = plain(config[name]), MOST.get(name, sys.float_info.max)
         if (
             not isinstance(values, list)
             or not values
             or count not in (None, len(values))
-            or not all(isinstance(value, Real) and (value > 0 or not positive) for value in values)
+            or not all(isinstance(value, Real) and abs(value) <= most for value in values)
+            or (positive and min(values) <= 0)
         ):
             raise UserError(f'{name} = {config[name]!r}: must be a list of {form}')
 
@@ -197,11 +215,11 @@ def check(config: Mapping[str, Any]) -> None:
     at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')
     for name in ('num_workers', 'seed', 'max_bad_steps'):
         at_least(name, 0, Integral)
-    for name in ('lr', 'lr_power', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch',
+    for name in ('lr', 'lr_power', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch', 'bn_eps', 'bn_momentum',
                  'checkpoint_minutes'):  # fmt: skip
         at_least(name, 0)
     for name in ('train_scale_array', 'eval_scale_array'):
-        numbers(name, 'factors above 0, such as [1]')
+        numbers(name, 'factors above 0 and at most 16, such as [1]')
     numbers('image_mean', '3 numbers, for R, G and B', 3, positive=False)
     numbers('image_std', '3 numbers above 0, for R, G and B', 3)
     numbers('cutmix_mask_prop_range', '2 shares above 0, such as [0.25, 0.5]', 2)

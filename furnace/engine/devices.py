@@ -23,7 +23,8 @@ def parse_devices(text: str) -> list[torch.device]:
     try:
         for part in text.split(','):
             first, *last = map(int, part.split('-', 1))
-            numbers += range(first, (last or [first])[0] + 1)
+            last = min((last or [first])[0], first + count)  # what is beyond the GPUs here is told below
+            numbers += range(first, last + 1)
     except ValueError:
         numbers = []
     if not numbers or len(set(numbers)) < len(numbers):

@@ -54,10 +54,17 @@ def restarted() -> bool:
     return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0
 
 
+def run_id() -> str | None:
+    """torchrun's name for all the attempts of one run."""
+    return os.environ.get('TORCHELASTIC_RUN_ID')
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[World, torch.device]]:
     """The world, and this process's device: ``device`` itself where it is alone, else a GPU or the CPU for each."""
     if not launched():
+        if device.type == 'cuda':
+            torch.cuda.set_device(device)  # the loader pins memory for the current one
         yield ALONE, device
         return
     if device.type == 'cuda':
@@ -83,6 +90,7 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
         names = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
         os.environ['CUDA_VISIBLE_DEVICES'] = ','.join(names[device.index] for device in devices)
+    os.environ.setdefault('TORCHELASTIC_SIGNALS_TO_HANDLE', 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1')
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -102,13 +102,15 @@ def _percent(value: float) -> str:
     return '–' if math.isnan(value) else f'{100 * value:.2f}'
 
 
-def record(checkpoint: str, epoch: int | None, branch: int, confusion: Tensor, classes: Classes, images: int) -> dict:
+def record(checkpoint: str, content: dict, branch: int, confusion: Tensor, classes: Classes, images: int) -> dict:
     """One model's result as plain values for ``val_*.json``: scores in 0 … 1, None for nan."""
     result = asdict(scores(confusion))
+    trained = content.get('config') or {}  # released checkpoints have none
     iou = {name: _plain(value) for name, value in zip(classes.names, result.pop('iou'), strict=True)}
     return {
         'checkpoint': checkpoint,
-        'epoch': epoch,
+        'epoch': content.get('epoch'),
+        'trained': {name: trained.get(name) for name in ('method', 'backbone', 'labeled_ratio', 'seed')},
         'branch': branch,
         'images': images,
         **{name: _plain(value) for name, value in result.items()},

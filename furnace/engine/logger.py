@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,8 @@ class _Terminal(logging.Handler):
     """Prints above a progress bar, not through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        encoding = sys.stdout.encoding or 'utf-8'  # in which not every name can be written
+        tqdm.write(self.format(record).encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
         sys.stdout.flush()
 
 
@@ -23,7 +25,7 @@ def unused_path(folder: Path, kind: str, suffix: str) -> Path:
     """``folder/{kind}_{time}{suffix}``, with a number behind it where another run began in the same second."""
     stem = f'{kind}_{datetime.now():%Y_%m_%d_%H_%M_%S}'
     names = itertools.chain([stem], (f'{stem}_{number}' for number in itertools.count(2)))
-    return next(path for name in names if not (path := folder / f'{name}{suffix}').exists())
+    return next(path for name in names if not os.path.exists(path := folder / f'{name}{suffix}'))
 
 
 def make_folder(path: Path) -> None:
@@ -52,7 +54,7 @@ def open_log(path: Path) -> logging.Logger:
     logger = logging.getLogger(f'furnace.{path}')
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    file = logging.FileHandler(path, encoding='utf-8')
+    file = logging.FileHandler(path, encoding='utf-8', errors='backslashreplace')
     file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s', '%Y-%m-%d %H:%M:%S'))
     terminal = _Terminal(logging.INFO)
     terminal.setFormatter(logging.Formatter('%(message)s'))

@@ -17,7 +17,7 @@ from furnace.datasets.train_set import Batch, TrainSet, batches
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, plain
 from furnace.engine.curves import Curves
-from furnace.engine.distributed import ALONE, World, replicate
+from furnace.engine.distributed import ALONE, World, replicate, run_id
 from furnace.engine.lr import param_groups, poly_lr
 from furnace.engine.resume import changed_settings, list_digest
 from furnace.engine.signals import Stop, Stopped
@@ -54,6 +54,8 @@ class Trainer:
         self.config, self.network, self.data, self.device, self.world = config, network, data, device, world
         self.iteration = 0
         self.bad_steps = 0
+        self.rate = config.lr
+        self.stop = Stop()
         self.total = config.nepochs * config.niters_per_epoch
         if config.batch_size % world.size:
             fewer, more = (config.batch_size // world.size + extra for extra in (0, 1))
@@ -99,7 +101,7 @@ class Trainer:
             total=self.total, initial=self.iteration, unit='it', mininterval=0.5 if sys.stderr.isatty() else 30,
             dynamic_ncols=True, disable=self.world.rank > 0,
         )  # fmt: skip
-        with bar, Stop() as self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0) as curves:
+        with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0) as curves:
             saved_at = time.monotonic()
             while self.iteration < self.total:
                 epoch, first = divmod(self.iteration, C.niters_per_epoch)
@@ -125,6 +127,7 @@ class Trainer:
                         self.save()
                         saved_at = time.monotonic()
                         if signal_number and self.iteration < self.total:
+                            self.world.most(0)  # none leaves while rank 0 still saves
                             raise Stopped(signal_number)
 
     def iterate(self, batch: Batch) -> tuple[dict[str, Tensor] | None, int]:
@@ -144,9 +147,11 @@ class Trainer:
         # A forward pass moves BatchNorm's statistics: without a copy a bad one could not be left out.
         kept = [buffer.clone() for buffer in self.network.buffers()] if C.max_bad_steps else []
         losses = self.step(*self._inputs(batch))
-        bad, signal_number = self.world.most(not math.isfinite(losses['loss']), self.stop.number or 0)
-        if bad:
-            self._leave_out(losses, kept)
+        checked = losses | {f'the gradient of branch {k}': norm for k, norm in enumerate(self._norms(), 1)}
+        bad = [f'{name} is {value.item()}' for name, value in checked.items() if not math.isfinite(value)]
+        any_bad, signal_number = self.world.most(len(bad), self.stop.number or 0)
+        if any_bad:
+            self._leave_out(bad, kept)
             return None, signal_number
         for optimizer in self.optimizers:
             optimizer.step()
@@ -162,7 +167,7 @@ class Trainer:
             pixels, inside = (t.to(self.device, non_blocking=True) for t in (pixels, inside))
             return self.normalize(pixels, inside)
 
-        inputs = [image(batch.x, batch.x_inside), batch.y.to(self.device, non_blocking=True)]
+        inputs = [image(batch.x, batch.x_inside), batch.y.to(self.device, non_blocking=True).long()]
         if batch.u0 is not None:
             inputs.append(image(batch.u0, batch.u0_inside))
         if batch.u1 is not None:
@@ -183,20 +188,24 @@ class Trainer:
             inputs += [image(batch.u1, batch.u1_inside), mask]
         return inputs
 
-    def _leave_out(self, losses: dict[str, Tensor], kept: list[Tensor]) -> None:
-        """Pass over an iteration whose loss is not finite, or stop after more than ``C.max_bad_steps`` in a row."""
+    def _norms(self) -> list[Tensor]:
+        """Of the gradient of each branch."""
+        parameters = ([p.grad for p in branch.parameters()] for branch in self.network.branches)
+        return [torch.nn.utils.get_total_norm(gradients) for gradients in parameters]
+
+    def _leave_out(self, bad: list[str], kept: list[Tensor]) -> None:
+        """Pass over an iteration that is not finite, or stop after more than ``C.max_bad_steps`` in a row."""
         C = self.config
         self.bad_steps += 1
         if self.bad_steps > C.max_bad_steps:
-            terms = ', '.join(f'{name} is {v.item()}' for name, v in losses.items() if not math.isfinite(v))
-            if not terms:
+            if not bad:
                 raise RunError(f'iteration {self.iteration + 1}: a loss of another process is not finite')
             share = C.batch_size // self.world.size
             first = self.iteration % C.niters_per_epoch * C.batch_size + self.world.rank * share
             names = self.data.names(range(first, first + share))
             images = '; '.join(f'{stream}: {", ".join(items)}' for stream, items in names.items())
             raise RunError(
-                f'iteration {self.iteration + 1}: {terms}; the images are {images}. '
+                f'iteration {self.iteration + 1}: {", ".join(bad)}; the images are {images}. '
                 'The last checkpoint is good; a lower C.lr may help, or C.max_bad_steps'
             )
         with torch.no_grad():
@@ -231,6 +240,8 @@ class Trainer:
             'bad_steps': self.bad_steps,
             'config': plain(C),
             'lists': self._lists(),
+            'processes': self.world.size,
+            'run': run_id(),
         }
         last = epoch == C.nepochs - 1
         keep = last or (epoch > C.nepochs // 6 and epoch % C.snapshot_iter == 0)
@@ -241,12 +252,15 @@ class Trainer:
         else:
             checkpoint.save(content, folder / checkpoint.LAST)
 
-    def resume(self, content: dict, source: Path, force: bool = False) -> None:
+    def resume(self, content: dict, source: Path, force: bool = False) -> list[str]:
         """Take up a checkpoint of an earlier run.
 
         Args:
             content: of the file ``source``.
             force: also where the settings have changed.
+
+        Returns:
+            What the user should know of.
 
         Raises:
             UserError: it does not fit this network, only evaluation can use it, or the settings have changed.
@@ -254,15 +268,31 @@ class Trainer:
         load_network(self.network, content, source)
         try:
             for number, optimizer in enumerate(self.optimizers, 1):
+                # The configuration's, which --force lets differ, not those of the checkpoint.
+                own = [
+                    {name: value for name, value in group.items() if name != 'params'}
+                    for group in optimizer.param_groups
+                ]
                 optimizer.load_state_dict(content[f'optimizer_{number}'])
+                for group, settings in zip(optimizer.param_groups, own, strict=True):
+                    group.update(settings)
+                for parameter, state in optimizer.state.items():
+                    if (buffer := state.get('momentum_buffer')) is not None:
+                        torch.empty_like(parameter).copy_(buffer.view_as(parameter))
             self.iteration, self.bad_steps = int(content['iteration']), int(content['bad_steps'])
+            if not 0 <= self.iteration < 2**63:
+                raise ValueError(f'iteration {self.iteration}')
             changed = changed_settings(content['config'], plain(self.config))
             lists = self._lists()
             changed += [f'the {name} list' for name, value in content['lists'].items() if value != lists[name]]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            processes = int(content['processes'])
+        except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f'{source}: holds no state that training can go on from ({error!r})') from None
         if changed and not force:
             raise UserError(f'{source}: comes from a run with other settings ({"; ".join(changed)}); --force goes on')
+        if processes == self.world.size:
+            return []
+        return [f'the run began with {processes} processes and goes on with {self.world.size}: not to the same bytes']
 
     def _lists(self) -> dict[str, str | None]:
         return {'labelled': list_digest(self.data.labeled), 'unlabelled': list_digest(self.data.unlabeled)}

@@ -1,7 +1,7 @@
 """Pseudo supervision of two networks by each other: CPCL's intersection and union, and CPS.
 
 Symbols as in the paper: p_k and c_k are label and confidence of branch k's teacher pass, N the class co-occurrence of
-the two, w the class-wise disagreement. All are functions of tensors on one device; nothing is fetched to the host.
+the two, w the class-wise disagreement. All are functions of tensors on one device, and what they return stays there.
 """
 
 from typing import NamedTuple

@@ -15,7 +15,6 @@ def read_column(path: Path) -> tuple[str, dict[str, float | None]]:
     """Heading and rows (name to a share in 0 … 1) of the best model in a ``val_*.json``."""
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
-        config = content['config']
         result = max(content['results'], key=lambda result: result['mean_iou'] or 0)
         rows = {
             **result['iou'],
@@ -23,8 +22,10 @@ def read_column(path: Path) -> tuple[str, dict[str, float | None]]:
             'mean IoU without class 0': result['mean_iou_no_background'],
             'pixel accuracy': result['pixel_accuracy'],
         }
-        epoch = 'an unknown epoch' if result['epoch'] is None else f'epoch {result["epoch"]}'
-        return f'{config["method"]}, 1/{config["labeled_ratio"]} labels, {epoch}', rows
+        trained = result['trained']
+        if trained['method'] is None:  # a released checkpoint does not tell
+            return Path(result['checkpoint']).name, rows
+        return f'{trained["method"]}, 1/{trained["labeled_ratio"]} labels, epoch {result["epoch"]}', rows
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{path}: is not a val_*.json of eval.py ({error!r})') from None
 

@@ -67,7 +67,7 @@ def test_shapes_and_types(labeled, unlabeled):
         for image, inside in (batch.x, batch.x_inside), (batch.u0, batch.u0_inside), (batch.u1, batch.u1_inside):
             assert (image.shape, image.dtype) == ((B, 3, *SIZE), torch.uint8)
             assert (inside.shape, inside.dtype) == ((B, 4), torch.int64)
-        assert (batch.y.shape, batch.y.dtype) == ((B, *SIZE), torch.int64)
+        assert (batch.y.shape, batch.y.dtype) == ((B, *SIZE), torch.uint8)
 
 
 def test_channels_are_rgb_and_labels_belong_to_their_images(labeled, unlabeled):

@@ -286,7 +286,7 @@ def test_pretrained_model_is_a_path_or_none():
 )
 def test_mistake_in_the_file_is_told_with_its_line(tmp_path, monkeypatch, line, says):
     text = (ROOT / 'exp_demo' / 'config.py').read_text().splitlines()
-    number = text.index('C.lr = 0.01') + 1
+    number = next(i for i, line in enumerate(text, 1) if line.startswith('C.lr = '))
     text[number - 1] = line
     path = tmp_path / 'config.py'
     path.write_text('\n'.join(text))

@@ -56,6 +56,7 @@ def test_scores(evaluated, demo, trained):
     outcome, log, pictures = evaluated
     (result,) = results(log)
     assert (result['checkpoint'], result['epoch']) == (str(trained / 'snapshot' / 'epoch-last.pth'), 3)
+    assert result['trained'] == {'method': 'cpcl', 'backbone': 'resnet18', 'labeled_ratio': 2, 'seed': 12345}
     assert (result['branch'], result['images'], list(result['iou'])) == (1, 3, ['left', 'right', 'below'])
     # Counted anew from the written predictions.
     confusion = np.zeros((3, 3), int)

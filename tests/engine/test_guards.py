@@ -30,8 +30,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_term_and_images(demo,
     outcome = demo.call('train.py', log)
     assert outcome.status == 1
     error = next(line for line in outcome.stderr.splitlines() if line.startswith('error:'))
-    assert error.startswith('error: iteration 3: loss is nan, sup_2 is nan; the images are x: train_')
-    assert 'u0: train_' in error and 'u1: train_' in error
+    assert error.startswith(
+        'error: iteration 3: loss is nan, sup_2 is nan, the gradient of branch 2 is nan; the images'
+    )
+    assert all(f'{stream}: train_' in error for stream in ('x', 'u0', 'u1'))
     content = load_file(log / 'snapshot' / 'epoch-last.pth')
     assert content['iteration'] == 2
     assert all(tensor.isfinite().all() for tensor in content['model'].values())

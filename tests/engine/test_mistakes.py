@@ -46,8 +46,8 @@ def test_as_a_process(demo, log):
 
 
 def test_wrong_type(refused):
-    text = 'nepochs=many: expected a value of type int, such as 8'
-    assert refused('train.py', nepochs='many') == refused('eval.py', nepochs='many') == text
+    text = 'num_classes=many: expected a value of type int, such as 8'
+    assert refused('train.py', num_classes='many') == refused('eval.py', num_classes='many') == text
 
 
 @pytest.mark.parametrize('script', ['train.py', 'eval.py'])
@@ -240,6 +240,12 @@ def test_weights_alone_are_not_enough_to_go_on(refused, tmp_path):
         refused('train.py', '-c', path)
         == f"{path}: holds no state that training can go on from (KeyError('optimizer_1'))"
     )
+
+
+def test_one_image_cannot_be_mixed(refused, data):
+    path = data / 'config_new' / 'subset_train' / 'train_aug_unlabeled_1-2.txt'
+    path.write_text(path.read_text().splitlines()[0])
+    assert refused('train.py', dataset_path=data).startswith(f'{path}: CutMix needs two images or more')
 
 
 def test_nothing_to_go_on_from(refused, tmp_path):

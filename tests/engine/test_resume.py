@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from furnace.base_model import load_file
+from furnace.engine.trainer import Trainer
 from furnace.tools.same_losses import main as same_losses
 
 RANDOM = random.Random()  # another moment in every run of the suite; the failing assertion names it
@@ -77,6 +78,17 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(demo, trained, l
     assert_same_end(log, trained)
 
 
+def test_a_signal_to_the_whole_group_does_not_take_the_workers(demo, trained, log):
+    """As torchrun's launcher, a cluster or Ctrl-C in a terminal send it."""
+    process = demo.start('train.py', log, num_workers=2, start_new_session=True)
+    wait_until(process, lambda: lines(log))
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=300)
+    assert (process.returncode, 'Traceback' in stderr) == (128 + signal.SIGTERM, False), stderr
+    assert demo.call('train.py', log, '-c', 'auto').status == 0
+    assert_same_end(log, trained)
+
+
 def with_checkpoint(trained: Path, log: Path, *names: str) -> Path:
     folder = log / 'snapshot'
     folder.mkdir(parents=True)
@@ -94,6 +106,28 @@ def test_changed_settings_are_refused_unless_forced(demo, trained, log):
     assert not list(log.glob('*.log'))
     assert demo.call('train.py', log, '-c', 'auto', '--force', nepochs=5).status == 0
     assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == 10
+
+
+def test_forced_settings_reach_the_optimiser(demo, trained, log, monkeypatch):
+    groups = []
+    monkeypatch.setattr(Trainer, 'run', lambda trainer, logger: groups.extend(trainer.optimizers[0].param_groups))
+    arguments = ('-c', trained / 'snapshot' / 'epoch-2.pth', '--force')
+    assert demo.call('train.py', log, *arguments, momentum=0.5, weight_decay=0.25).status == 0
+    assert {group['momentum'] for group in groups} == {0.5}
+    assert {group['weight_decay'] for group in groups} == {0.0, 0.25}
+
+
+def test_an_older_checkpoint_begins_a_history_of_its_own(demo, trained, log):
+    folder = with_checkpoint(trained, log, 'epoch-2.pth', 'epoch-3.pth', 'epoch-last.pth')
+    outcome = demo.call('train.py', log, '-c', folder / 'epoch-2.pth')
+    assert outcome.status == 0, outcome.stderr
+    assert [row['iteration'] for row in lines(log)] == [7, 8]
+    assert sorted(path.name for path in (log / 'snapshot_1').iterdir()) == [
+        'epoch-2.pth',
+        'epoch-3.pth',
+        'epoch-last.pth',
+    ]
+    assert_same_model(log, trained)
 
 
 def test_a_changed_list_is_refused(demo, trained, log, data):
