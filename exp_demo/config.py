@@ -48,7 +48,7 @@ C.image_std = [0.229, 0.224, 0.225]
 C.image_height = 64  # crop, pixels
 C.image_width = 128
 C.train_scale_array = [0.5, 0.625]
-C.num_train_imgs = 320
+C.num_train_imgs = 256
 C.num_eval_imgs = 60
 C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
 

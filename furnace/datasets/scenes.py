@@ -91,7 +91,7 @@ def _add_void(stage, image):
 def write(
     root: str | os.PathLike,
     seed: int = 12345,
-    num_train: int = 320,
+    num_train: int = 256,
     num_val: int = 60,
     height: int = 128,
     width: int = 256,
@@ -199,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog='example: python -m furnace.datasets.scenes DATA/demo --train 320 --val 60 --size 128x256',
     )
     parser.add_argument('root', metavar='DST', help='folder to make, e.g. DATA/demo')
-    parser.add_argument('--train', type=int, default=320, metavar='N', help='training scenes (%(default)s)')
+    parser.add_argument('--train', type=int, default=256, metavar='N', help='training scenes (%(default)s)')
     parser.add_argument('--val', type=int, default=60, metavar='N', help='validation scenes (%(default)s)')
     parser.add_argument('--seed', type=int, default=12345, metavar='S', help='of the scenes (%(default)s)')
     parser.add_argument('--size', default='128x256', metavar='HxW', help='height x width in pixels (%(default)s)')
