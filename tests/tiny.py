@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from furnace.engine.config import ENVIRONMENT
@@ -126,6 +127,8 @@ class Demo:
     def call(self, script: str, log: Path, *arguments, **settings) -> Outcome:
         """The same inside this process: quicker, as PyTorch is there already."""
         stdout, stderr = io.StringIO(), io.StringIO()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as in a process of its own: sums depend on it in their last bits
         with pytest.MonkeyPatch.context() as patch:
             for variable in ENVIRONMENT:
                 patch.delenv(variable, raising=False)
@@ -137,4 +140,5 @@ class Demo:
                     runpy.run_path(str(DEMO / script), run_name='__main__')
                 except SystemExit as stop:
                     status = stop.code
+        torch.set_num_threads(threads)
         return Outcome(status, stdout.getvalue(), stderr.getvalue())
