@@ -84,5 +84,6 @@ class OhemCrossEntropy(CrossEntropy):
         if self.min_kept > 0:
             kth = min(self.min_kept, prob.numel())
             cutoff = torch.maximum(cutoff, prob.flatten().kthvalue(kth).values)
+        # With too few valid pixels the cut-off is a void one's 1; one that rounds above it counts all the same.
         keep = valid & ((prob <= cutoff) | (valid.sum() < self.min_kept))
         return target.where(keep, torch.full_like(target, self.ignore_index))
