@@ -11,7 +11,7 @@ sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os
 
 from furnace.datasets.classes import read_classes
 from furnace.datasets.lists import cityscapes_items
-from furnace.engine.command import evaluate
+from furnace.engine.eval_command import evaluate
 
 
 def classes(C):

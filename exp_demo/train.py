@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from furnace.datasets.lists import cityscapes_items
-from furnace.engine.command import train
+from furnace.engine.train_command import train
 from furnace.seg_opr.loss import CrossEntropy
 
 

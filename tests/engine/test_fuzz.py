@@ -26,7 +26,7 @@ from tiny import DEMO, SETTINGS, Demo
 from torch import nn
 
 from furnace.base_model import DualNetwork
-from furnace.engine import command
+from furnace.engine import eval_command, train_command
 from furnace.engine.config import load_config
 from furnace.engine.trainer import Trainer
 
@@ -164,7 +164,7 @@ def original(demo, tmp_path_factory):
     place.files.mkdir()
     (place.root / 'log').mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, 'build_network', lambda C: SmallNetwork(C.num_classes))
+        patch.setattr(train_command, 'build_network', lambda C: SmallNetwork(C.num_classes))
         outcome = place.call('train.py')
     assert outcome.status == 0, outcome.stderr
     shutil.copy(place.log / 'snapshot' / 'epoch-1.pth', place.checkpoint)
@@ -179,7 +179,8 @@ def place(original, demo, tmp_path, monkeypatch):
     shutil.copytree(original.root, root, ignore=shutil.ignore_patterns('log'))
     (root / 'log' / 'here').mkdir(parents=True)
     monkeypatch.chdir(root / 'log' / 'here')
-    monkeypatch.setattr(command, 'build_network', lambda C: SmallNetwork(C.num_classes))
+    for module in (train_command, eval_command):
+        monkeypatch.setattr(module, 'build_network', lambda C: SmallNetwork(C.num_classes))
     iterate, done = Trainer.iterate, []
 
     def limited(trainer, batch):

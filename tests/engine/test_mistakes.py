@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from furnace.base_model import DualNetwork, load_file
-from furnace.engine import command
+from furnace.engine import eval_command, train_command
 
 LABELED = 'config_new/subset_train/train_aug_labeled_1-2.txt'
 UNLABELED = 'config_new/subset_train/train_aug_unlabeled_1-2.txt'
@@ -66,7 +66,8 @@ def test_device(refused, monkeypatch, script, device):
 def test_several_devices_are_started_once_each(demo, log, monkeypatch, trained, script):
     started = []
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
-    monkeypatch.setattr(command, 'launch', lambda words, devices: started.append((words, devices)) or 3)
+    for module in (train_command, eval_command):
+        monkeypatch.setattr(module, 'launch', lambda words, devices: started.append((words, devices)) or 3)
     outcome = demo.call(script, log, '-d', '1-3', snapshot_dir=trained / 'snapshot')
     assert outcome.status == 3
     words, devices = started[0]

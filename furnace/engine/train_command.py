@@ -1,0 +1,151 @@
+"""The command line of an experiment's ``train.py``."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from furnace.base_model import load_file, load_pretrained
+from furnace.datasets.lists import require_files, require_labels
+from furnace.datasets.train_set import TrainSet
+from furnace.engine import checkpoint
+from furnace.engine.command import Layout, add_common, build_network, run_command, telling
+from furnace.engine.config import Config, load_config
+from furnace.engine.curves import LOSSES, TENSORBOARD
+from furnace.engine.devices import choose_devices
+from furnace.engine.distributed import joined, launch, restarted, run_id, synchronized
+from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
+from furnace.engine.trainer import Trainer
+from furnace.seg_opr.loss import CrossEntropy
+from furnace.utils.errors import UserError
+
+
+def train(file: str, layout: Layout, criterion: Callable[[Config], CrossEntropy]) -> int:
+    """``train.py`` of the experiment whose folder holds ``file``; returns the exit status.
+
+    Args:
+        file: ``__file__`` of train.py.
+        layout: gives the items of a list from image root, label root and list path.
+        criterion: makes the supervised loss.
+    """
+    parser = argparse.ArgumentParser(
+        prog='train.py',
+        description='Train the two networks of this experiment as config.py says.',
+        epilog='examples:  python train.py labeled_ratio=8     python train.py -c auto     '
+        'python train.py method=supervised log_dir=log/supervised',
+    )
+    add_common(parser)
+    parser.add_argument(
+        '-c', '--continue', dest='resume', metavar='auto|FILE', help='go on from the last checkpoint, or from FILE'
+    )
+    parser.add_argument('--force', action='store_true', help='go on although settings that matter have changed')
+    return run_command(parser, lambda arguments: _train(arguments, Path(file).resolve().parent, layout, criterion))
+
+
+def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterion: Callable) -> int:
+    C = load_config(folder / 'config.py', arguments.overrides)
+    devices = choose_devices(arguments.devices or C.device)
+    labeled = layout(C.img_root_folder, C.gt_root_folder, C.train_source)
+    require_labels(labeled, C.train_source)
+    require_files(labeled, True, C.train_source)
+    unlabeled = None
+    if C.method != 'supervised':
+        unlabeled = layout(C.img_root_folder, C.gt_root_folder, C.unsup_source)
+        require_files(unlabeled, False, C.unsup_source)
+        if C.cutmix and len(unlabeled) < 2:
+            raise UserError(f'{C.unsup_source}: CutMix needs two images or more, this list has one; cutmix=False')
+    if len(devices) > 1:
+        return launch([sys.executable, *sys.argv], devices)
+
+    data = TrainSet(
+        labeled,
+        unlabeled,
+        C.num_classes,
+        (C.image_height, C.image_width),
+        C.train_scale_array,
+        C.niters_per_epoch * C.batch_size,
+        C.seed,
+        C.cutmix,
+    )
+    with joined(devices[0]) as (world, device):
+        torch.manual_seed(C.seed)
+        network = build_network(C)
+        notes = []
+        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), notes)
+        if found is None and C.pretrained_model:
+            for branch in network.branches:
+                load_pretrained(branch.backbone, C.pretrained_model)
+        network = synchronized(network, device, world).to(device)
+        trainer = Trainer(C, network, criterion(C).to(device), data, device, world)
+        if found:
+            notes += trainer.resume(found[1], found[0], arguments.force)
+        greatest, least = world.most(trainer.iteration, -trainer.iteration)
+        if greatest != -least:
+            raise UserError(
+                f'{C.snapshot_dir}: the processes found checkpoints of iterations {-least} to {greatest}; '
+                'all machines need the same folder'
+            )
+        # What the user can get wrong was told above, before any file is written.
+        logger = silent_log()
+        if world.rank == 0:
+            # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
+            last = Path(C.snapshot_dir, checkpoint.LAST)
+            anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
+            logger = _begin(C, notes, trainer, found[0] if found else None, anew)
+        with telling():
+            trainer.run(logger)
+        logger.info('done; evaluate with: python eval.py -e last')
+    return 0
+
+
+def _find_checkpoint(resume: str | None, folder: Path, notes: list[str]) -> tuple[Path, dict] | None:
+    """The checkpoint to go on from, and its content, as ``-c`` says."""
+    if restarted():
+        found = checkpoint.newest_good(folder, notes.append)
+        if found and found[1].get('run') == run_id():  # not what another run left
+            return found
+    if resume == 'auto':
+        return checkpoint.newest_good(folder, notes.append)
+    return (Path(resume), load_file(resume)) if resume else None
+
+
+def _begin(C: Config, notes: list[str], trainer: Trainer, source: Path | None, anew: bool) -> logging.Logger:
+    """Open the log, keep what an earlier run left where this one begins ``anew``, and say what will run."""
+    moved = []
+    if anew:
+        checkpoint.require_own(Path(C.snapshot_dir))
+        moved = [
+            checkpoint.set_aside(path)
+            for path in (Path(C.snapshot_dir), Path(C.log_dir, TENSORBOARD), Path(C.log_dir, LOSSES))
+        ]
+    logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
+    for note in notes:
+        logger.warning('%s', note)
+    for path in filter(None, moved):
+        logger.info('what an earlier run left is kept in %s (train.py -c auto goes on with a run)', path)
+    make_folder(Path(C.snapshot_dir))
+    checkpoint.remove_leftovers(Path(C.snapshot_dir))
+    labeled, unlabeled = trainer.data.labeled, trainer.data.unlabeled
+    for kind, items in (('labelled', labeled), ('unlabelled', unlabeled)):
+        if items is not None and len(items) < C.batch_size:
+            logger.warning('only %d %s images for batches of %d: they are repeated', len(items), kind, C.batch_size)
+    device, world = trainer.device, trainer.world
+    place = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'
+    logger.info(
+        '%s, %s, on %s%s: %d labelled and %s unlabelled images, %d epochs of %d iterations, batch %d, %s',
+        C.method,
+        C.backbone,
+        f'{world.size} x ' if world.size > 1 else '',
+        place,
+        len(labeled),
+        'no' if unlabeled is None else len(unlabeled),
+        C.nepochs,
+        C.niters_per_epoch,
+        C.batch_size,
+        f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {C.pretrained_model}',
+    )
+    logger.info('logs: %s   checkpoints: %s', C.log_dir, C.snapshot_dir)
+    return logger
