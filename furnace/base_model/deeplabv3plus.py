@@ -64,11 +64,14 @@ class DeepLabV3Plus(nn.Module):
         num_classes: channels of the logits.
         backbone: name of the ResNet, see ``furnace.base_model.resnet.BACKBONES``.
         norm_layer: the normalisation of backbone and head, a callable of the channel count.
+        grad_checkpoint: see ``Backbone``.
     """
 
-    def __init__(self, num_classes: int, backbone: str = 'resnet50', norm_layer=nn.BatchNorm2d):
+    def __init__(
+        self, num_classes: int, backbone: str = 'resnet50', norm_layer=nn.BatchNorm2d, grad_checkpoint: bool = False
+    ):
         super().__init__()
-        self.backbone = Backbone(backbone, norm_layer)
+        self.backbone = Backbone(backbone, norm_layer, grad_checkpoint)
         self.head = Head(self.backbone.low_channels, self.backbone.high_channels, norm_layer)
         self.classifier = nn.Conv2d(256, num_classes, 1)
         for module in self.modules():
@@ -77,4 +80,6 @@ class DeepLabV3Plus(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.classifier(self.head(*self.backbone(x)))
+        if logits.dtype in (torch.bfloat16, torch.float16):
+            logits = logits.float()  # before they are enlarged: halves would tie
         return upsample(logits, x.shape[-2:])

@@ -16,13 +16,21 @@ class DualNetwork(nn.Module):
         num_classes: channels of the logits.
         backbone: name of the ResNet, see ``furnace.base_model.resnet.BACKBONES``.
         bn_eps, bn_momentum: of every BatchNorm.
+        grad_checkpoint: see ``furnace.base_model.resnet.Backbone``.
     """
 
-    def __init__(self, num_classes: int, backbone: str = 'resnet50', bn_eps: float = 1e-5, bn_momentum: float = 0.1):
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = 'resnet50',
+        bn_eps: float = 1e-5,
+        bn_momentum: float = 0.1,
+        grad_checkpoint: bool = False,
+    ):
         super().__init__()
         norm_layer = partial(nn.BatchNorm2d, eps=bn_eps, momentum=bn_momentum)
-        self.branch1 = DeepLabV3Plus(num_classes, backbone, norm_layer)
-        self.branch2 = DeepLabV3Plus(num_classes, backbone, norm_layer)
+        self.branch1 = DeepLabV3Plus(num_classes, backbone, norm_layer, grad_checkpoint)
+        self.branch2 = DeepLabV3Plus(num_classes, backbone, norm_layer, grad_checkpoint)
 
     @property
     def branches(self) -> tuple[DeepLabV3Plus, DeepLabV3Plus]:

@@ -4,7 +4,13 @@ ResNet-50 and -101 have the deep stem (three 3x3 convolutions, "v1c"/"v1s") of t
 the state-dict names of their checkpoints; ResNet-18 keeps torchvision's plain stem, for small machines.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1
 
 BACKBONES = {
@@ -20,12 +26,13 @@ class Backbone(ResNet):
     Args:
         name: one of ``BACKBONES``.
         norm_layer: the normalisation, a callable of the channel count.
+        grad_checkpoint: keep only what goes into each residual block, and compute the block again in the backward pass.
 
     Attributes:
         low_channels, high_channels: channels of the two maps that ``forward`` returns.
     """
 
-    def __init__(self, name: str, norm_layer=nn.BatchNorm2d):
+    def __init__(self, name: str, norm_layer=nn.BatchNorm2d, grad_checkpoint: bool = False):
         if name not in BACKBONES:
             raise ValueError(f'backbone = {name!r}: choose one of {", ".join(BACKBONES)}')
         block, layers, deep_stem = BACKBONES[name]
@@ -36,6 +43,7 @@ class Backbone(ResNet):
         self._dilate_layer4()
         self.low_channels = 64 * block.expansion
         self.high_channels = 512 * block.expansion
+        self.grad_checkpoint = grad_checkpoint
 
     def _deepen_stem(self, norm_layer) -> None:
         self.conv1 = nn.Sequential(
@@ -64,5 +72,27 @@ class Backbone(ResNet):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) to the maps of layer1 (stride 4) and layer4 (stride 16)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        low = self.layer1(x)
-        return low, self.layer4(self.layer3(self.layer2(low)))
+        low = self._run(self.layer1, x)
+        return low, self._run(self.layer4, self._run(self.layer3, self._run(self.layer2, low)))
+
+    def _run(self, layer: nn.Sequential, x: Tensor) -> Tensor:
+        if not (self.grad_checkpoint and torch.is_grad_enabled()):
+            return layer(x)
+        for block in layer:
+            x = checkpoint(block, x, use_reentrant=False, context_fn=lambda b=block: (nullcontext(), _recomputing(b)))
+        return x
+
+
+@contextmanager
+def _recomputing(block: nn.Module) -> Iterator[None]:
+    """The second time through ``block``: BatchNorm's running statistics have been moved already."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked -= 1

@@ -1,9 +1,10 @@
 """Images and labels for evaluation, decoded ahead by workers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from furnace.datasets.images import read_pair
@@ -12,12 +13,13 @@ from furnace.datasets.train_set import TIMEOUT, loaded, set_up_worker
 from furnace.utils.errors import UserError
 
 
-@dataclass(frozen=True)
-class EvalSample:
+class EvalSample(NamedTuple):
+    """Tensors, which workers hand over without a copy."""
+
     name: str
-    image: np.ndarray
+    image: Tensor
     """uint8 (H, W, 3) RGB"""
-    label: np.ndarray
+    label: Tensor
     """uint8 (H, W), void 255"""
 
 
@@ -33,13 +35,18 @@ class EvalSet(Dataset):
     def __getitem__(self, index: int) -> EvalSample | UserError:
         item = self.items[index]
         try:
-            return EvalSample(item.name, *read_pair(item.image, item.label, self.num_classes))
+            pair = read_pair(item.image, item.label, self.num_classes)
+            return EvalSample(item.name, *map(torch.from_numpy, pair))
         except UserError as error:
             return error  # see TrainSet.__getitem__
 
 
-def samples(dataset: EvalSet, num_workers: int) -> Iterator[EvalSample]:
+def samples(dataset: EvalSet, num_workers: int, pin: bool = False) -> Iterator[EvalSample]:
     """The dataset's samples one after the other.
+
+    Args:
+        num_workers: loader processes; 0 loads in this one.
+        pin: into memory from which a GPU can copy while it works.
 
     Raises:
         UserError: a file of the list cannot be used.
@@ -49,6 +56,7 @@ def samples(dataset: EvalSet, num_workers: int) -> Iterator[EvalSample]:
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_as_is,
+        pin_memory=pin,
         worker_init_fn=set_up_worker,
         timeout=TIMEOUT if num_workers else 0,
     )

@@ -84,7 +84,13 @@ def read_pair(image_path: str, label_path: str, num_classes: int) -> tuple[np.nd
     Raises:
         UserError: as ``read_image`` and ``read_label``, or the sizes differ.
     """
-    image, label = read_image(image_path), read_label(label_path, num_classes)
+    return require_one_size(image_path, read_image(image_path), label_path, read_label(label_path, num_classes))
+
+
+def require_one_size(
+    image_path: str, image: np.ndarray, label_path: str, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both, where they fit each other; raises UserError where their sizes differ."""
     if image.shape[:2] != label.shape:
         height, width = image.shape[:2]
         raise UserError(

@@ -1,16 +1,17 @@
 """The three streams of a training step (labelled, u0, u1), one set of workers for all of them."""
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from furnace.datasets.augment import Crop, train_crop
+from furnace.datasets.augment import train_crop
+from furnace.datasets.cache import Cache
 from furnace.datasets.images import read_image, read_pair
 from furnace.datasets.lists import Item
 from furnace.datasets.sampling import LABELED, U0, U1, epoch_order, generator, unlabeled_orders
@@ -22,7 +23,7 @@ TIMEOUT = 600
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step sees. Images are uint8 (B, 3, H, W) RGB; ``inside`` (B, 4) tells padding from image."""
+    """What one step sees. Images are uint8 (B, 3, H, W) RGB, channels last; ``inside`` (B, 4) tells padding."""
 
     x: Tensor
     x_inside: Tensor
@@ -32,10 +33,19 @@ class Batch:
     u0_inside: Tensor | None = None
     u1: Tensor | None = None
     u1_inside: Tensor | None = None
+    boxes: Tensor | None = None
+    """for CutMix, see ``furnace.seg_opr.cutmix.draw_boxes``"""
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def to(self, device: torch.device) -> 'Batch':
+        """The same on ``device``; does not wait for the copies of pinned memory."""
+        return Batch(**{name: tensor.to(device, non_blocking=True) for name, tensor in self.tensors().items()})
 
 
 class TrainSet(Dataset):
-    """Samples by position in an epoch.
+    """Samples by their position in the run: number ``p`` is sample ``p % length`` of epoch ``p // length``.
 
     A sample's randomness comes from (seed, epoch, stream, position) alone, whichever worker makes it.
 
@@ -48,6 +58,7 @@ class TrainSet(Dataset):
         length: samples an epoch.
         seed: of everything drawn.
         second: draw u1 too, for CutMix.
+        cache: where decoded files are looked for first.
     """
 
     def __init__(
@@ -60,25 +71,33 @@ class TrainSet(Dataset):
         length: int,
         seed: int,
         second: bool = True,
+        cache: Cache | None = None,
     ):
         self.labeled, self.unlabeled = labeled, unlabeled
         self.num_classes, self.size, self.scales = num_classes, size, scales
         self.length, self.seed, self.second = length, seed, second
-        self.set_epoch(0)
+        self.cache = cache
+        self.epoch, self.orders = -1, {}
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def _set_epoch(self, epoch: int) -> None:
+        if epoch == self.epoch:
+            return
         self.orders = {LABELED: epoch_order(len(self.labeled), self.length, self.seed, epoch, LABELED)}
         if self.unlabeled is not None:
-            self.orders[U0], self.orders[U1] = unlabeled_orders(len(self.unlabeled), self.length, self.seed, epoch)
+            u0, u1 = unlabeled_orders(len(self.unlabeled), self.length, self.seed, epoch)
+            self.orders |= {U0: u0, U1: u1} if self.second else {U0: u0}
+        self.epoch = epoch
 
     def item(self, stream: int, position: int) -> Item:
-        """The image that ``stream`` shows at ``position`` of the present epoch."""
+        """The image that ``stream`` shows at ``position``."""
+        epoch, position = divmod(position, self.length)
+        self._set_epoch(epoch)
         items = self.labeled if stream == LABELED else self.unlabeled
         return items[self.orders[stream][position]]
 
-    def names(self, positions: Iterable[int]) -> dict[str, list[str]]:
-        """The images at ``positions`` of the present epoch, by stream."""
+    def names(self, positions: Sequence[int]) -> dict[str, list[str]]:
+        """The images at ``positions`` of one epoch, by stream."""
+        self._set_epoch(positions[0] // self.length)
         streams = {name: stream for name, stream in (('x', LABELED), ('u0', U0), ('u1', U1)) if stream in self.orders}
         return {name: [self.item(stream, p).name for p in positions] for name, stream in streams.items()}
 
@@ -86,6 +105,7 @@ class TrainSet(Dataset):
         return self.length
 
     def __getitem__(self, position: int) -> dict[str, Tensor] | UserError:
+        """Tensors by name; images uint8 (H, W, 3)."""
         try:
             sample = self._sample(LABELED, position, 'x')
             if self.unlabeled is not None:
@@ -98,17 +118,24 @@ class TrainSet(Dataset):
         return sample
 
     def _sample(self, stream: int, position: int, name: str) -> dict[str, Tensor]:
-        item = self.item(stream, position)
-        image, label = (
-            read_pair(item.image, item.label, self.num_classes) if stream == LABELED else (read_image(item.image), None)
-        )
-        rng = generator(self.seed, self.epoch, stream, position)
-        crop: Crop = train_crop(image, label, self.size, self.scales, rng)
-        pixels = torch.from_numpy(np.ascontiguousarray(crop.image.transpose(2, 0, 1)))
-        sample = {name: pixels, f'{name}_inside': torch.tensor(crop.inside)}
+        image, label = self._read(self.item(stream, position), stream == LABELED)
+        epoch, place = divmod(position, self.length)
+        crop = train_crop(image, label, self.size, self.scales, generator(self.seed, epoch, stream, place))
+        sample = {name: _tensor(crop.image), f'{name}_inside': torch.tensor(crop.inside)}
         if label is not None:
-            sample['y'] = torch.from_numpy(np.ascontiguousarray(crop.label))
+            sample['y'] = _tensor(crop.label)
         return sample
+
+    def _read(self, item: Item, labeled: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        if not labeled:
+            return (self.cache.image(item.image) if self.cache else read_image(item.image)), None
+        if self.cache:
+            return self.cache.pair(item.image, item.label)
+        return read_pair(item.image, item.label, self.num_classes)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(array, requirements='W'))  # a copy of what the cache lends
 
 
 def collate(samples: list[dict[str, Tensor] | UserError]) -> dict[str, Tensor] | UserError:
@@ -154,13 +181,20 @@ def loaded(loader: DataLoader) -> Iterator:
 
 
 def batches(
-    dataset: TrainSet, batch_size: int, start: int, num_workers: int, pin: bool, rank: int = 0, size: int = 1
+    dataset: TrainSet,
+    batch_size: int,
+    start: int,
+    stop: int,
+    num_workers: int,
+    pin: bool = False,
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[Batch]:
-    """The batches of the dataset's present epoch from iteration ``start`` on.
+    """The batches of iterations ``start`` … ``stop`` - 1 of the run.
 
     Args:
         batch_size: of all processes together.
-        num_workers: loader processes; 0 loads in this one.
+        num_workers: loader processes, the same ones over all epochs; 0 loads in this one.
         pin: into memory from which a GPU can copy while it works.
         rank, size: this process and their number; each gets its part of every batch.
 
@@ -168,11 +202,10 @@ def batches(
         UserError: a file of the list cannot be used.
     """
     share = batch_size // size
-    firsts = range(start * batch_size + rank * share, len(dataset), batch_size)
     loader = DataLoader(
         dataset,
         share,
-        sampler=[first + i for first in firsts for i in range(share)],
+        sampler=_Positions(range(start * batch_size + rank * share, stop * batch_size, batch_size), share),
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin,
@@ -180,4 +213,20 @@ def batches(
         timeout=TIMEOUT if num_workers else 0,
     )
     for samples in loaded(loader):
+        for name in samples.keys() & {'x', 'u0', 'u1'}:
+            samples[name] = samples[name].permute(0, 3, 1, 2)
         yield Batch(**samples)
+
+
+@dataclass(frozen=True)
+class _Positions(Sampler):
+    """``share`` positions from each of ``firsts`` on, made as they are needed: a run has millions."""
+
+    firsts: range
+    share: int
+
+    def __len__(self) -> int:
+        return len(self.firsts) * self.share
+
+    def __iter__(self) -> Iterator[int]:
+        return (first + i for first in self.firsts for i in range(self.share))

@@ -18,7 +18,7 @@ Layout = Callable[[str, str, str], list[Item]]
 
 def build_network(C: Config) -> DualNetwork:
     """The dual network that the configuration describes."""
-    return DualNetwork(C.num_classes, C.backbone, C.bn_eps, C.bn_momentum)
+    return DualNetwork(C.num_classes, C.backbone, C.bn_eps, C.bn_momentum, C.grad_checkpoint)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

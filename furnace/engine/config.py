@@ -164,6 +164,7 @@ def plain(value: Any) -> Any:
 def check(config: Mapping[str, Any]) -> None:
     """Raises UserError for values that cannot work, before anything is read or written."""
     from furnace.base_model import BACKBONES
+    from furnace.engine.precision import AMP
     from furnace.seg_opr.pseudo import METHODS
 
     def choice(name: str, options: Iterable) -> None:
@@ -193,6 +194,11 @@ def check(config: Mapping[str, Any]) -> None:
     choice('backbone', BACKBONES)
     choice('method', METHODS)
     choice('background', [255])
+    choice('amp', ['auto', *AMP])
+    for name in ('compile', 'grad_checkpoint', 'deterministic'):
+        choice(name, [True, False])
+    if not isinstance(config['cache_dir'], str | os.PathLike | None):
+        raise UserError(f'cache_dir = {config["cache_dir"]!r}: must be the path of a folder, or None')
     if config['keep_snapshots'] is not None:
         at_least('keep_snapshots', 1, Integral)
     for name in ('log_dir', 'snapshot_dir', 'img_root_folder', 'gt_root_folder', 'device'):

@@ -49,6 +49,11 @@ def launched() -> bool:
     return 'LOCAL_RANK' in os.environ and 'WORLD_SIZE' in os.environ
 
 
+def local_place() -> tuple[int, int]:
+    """This process's number among those of its machine, and how many they are."""
+    return int(os.environ.get('LOCAL_RANK', 0)), int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+
+
 def restarted() -> bool:
     """Whether torchrun started it again, after a failure."""
     return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)) > 0

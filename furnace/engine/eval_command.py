@@ -16,6 +16,7 @@ from furnace.engine.devices import choose_devices
 from furnace.engine.distributed import joined, launch
 from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
 from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
+from furnace.engine.precision import place, set_up
 from furnace.utils.errors import UserError
 
 
@@ -72,13 +73,14 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
 
     branches = (1, 2) if arguments.branch == 'both' else (int(arguments.branch),)
     with joined(devices[0]) as (world, device):
+        set_up(device, C.deterministic)
         logger = silent_log()
         if world.rank == 0:
             log_path = unused_path(Path(C.log_dir), 'val', '.log')
             logger = open_log(log_path)
             link_last(log_path, logger)
         data = EvalSet(items[world.rank :: world.size], C.num_classes)
-        evaluator = Evaluator(C, network.to(device), data, classes, device, arguments.verbose, world)
+        evaluator = Evaluator(C, place(network, device), data, classes, device, arguments.verbose, world)
         results = []
         for path in paths:
             content = load_file(path)

@@ -17,6 +17,7 @@ from furnace.datasets.normalize import Normalize
 from furnace.engine.config import Config
 from furnace.engine.distributed import ALONE, World
 from furnace.engine.inference import Inference
+from furnace.engine.precision import autocast, choose_amp
 from furnace.seg_opr.metric import confusion_matrix, scores
 from furnace.utils.pictures import save_prediction
 
@@ -59,7 +60,7 @@ class Evaluator:
         C = self.config
         self.network.eval()
         infer = Inference(
-            lambda images: self.network(images, step=branch),
+            autocast(lambda images: self.network(images, step=branch), choose_amp(C.amp, self.device), self.device),
             self.normalize,
             C.eval_crop_size,
             C.eval_stride_rate,
@@ -70,16 +71,17 @@ class Evaluator:
         )
         palette = self.classes.palette()
         total = torch.zeros(C.num_classes, C.num_classes, dtype=torch.int64, device=self.device)
-        images = samples(self.data, C.num_workers)
+        images = samples(self.data, C.num_workers, self.device.type == 'cuda')
         bar = tqdm(images, title, len(self.data), unit='image', leave=False, disable=self.world.rank > 0)
         for sample in bar:
-            prediction = infer(sample.image).argmax(dim=0).to(torch.uint8)
-            label = torch.from_numpy(sample.label).to(self.device)
+            image = sample.image.numpy()
+            prediction = infer(image).argmax(dim=0).to(torch.uint8)
+            label = sample.label.to(self.device, non_blocking=True)
             total += confusion_matrix(prediction, label, C.num_classes)
             if self.verbose:
                 bar.set_postfix_str(f'mean IoU {100 * scores(total).mean_iou:.2f}')
             if pictures is not None:
-                save_prediction(pictures, sample.name, sample.image, prediction.cpu().numpy(), sample.label, palette)
+                save_prediction(pictures, sample.name, image, prediction.cpu().numpy(), sample.label.numpy(), palette)
         return self.world.sum(total).cpu()
 
 

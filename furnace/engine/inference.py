@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from furnace.datasets.augment import pad_center, resize
+from furnace.datasets.augment import resize
 from furnace.datasets.normalize import Normalize
 
 
@@ -51,7 +51,7 @@ class Inference:
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Tensor:
-        """uint8 (H, W, 3) RGB to float logits (C, H, W) on the device."""
+        """uint8 (H, W, 3) RGB to float logits (C, H, W) on the device, channels last in memory."""
         size = image.shape[:2]
         total = None
         for scale in self.scales:
@@ -62,43 +62,39 @@ class Inference:
         return total
 
     def _at_scale(self, image: np.ndarray) -> Tensor:
-        height, width = image.shape[:2]
+        pixels = torch.from_numpy(np.ascontiguousarray(image))
+        images = pixels.to(self.normalize.scale.device, non_blocking=True).permute(2, 0, 1)[None]
         if self.whole:
-            return self._logits(self.normalize(self._tensor(image)[None]))[0]
-        crop = (self.crop, self.crop)
+            return self._logits(self.normalize(images))[0]
+        height, width = image.shape[:2]
+        spare_y, spare_x = max(0, self.crop - height), max(0, self.crop - width)
+        top, left = spare_y // 2, spare_x // 2
+        border = (left, spare_x - left, top, spare_y - top)
         if max(height, width) <= self.crop:
             # Padded after normalisation: the border is the mean colour.
-            padded, (top, left) = pad_center(image, crop)
-            inside = torch.tensor([[top, left, top + height, left + width]], device=self.normalize.scale.device)
-            logits = self._logits(self.normalize(self._tensor(padded)[None], inside))[0]
+            logits = self._logits(F.pad(self.normalize(images), border))[0]
         else:
             # Padded before it: the border is black.
-            padded, (top, left) = pad_center(image, crop)
-            logits = self._slide(self._tensor(padded))
+            logits = self._slide(self.normalize(F.pad(images, border)))
         return logits[:, top : top + height, left : left + width]
 
-    def _slide(self, pixels: Tensor) -> Tensor:
-        """Summed window logits (C, H, W) of uint8 pixels (3, H, W), both sides at least the crop."""
+    def _slide(self, images: Tensor) -> Tensor:
+        """Summed window logits (C, H, W) of a normalised image (1, 3, H, W), both sides at least the crop."""
         crop = self.crop
-        rows, columns = (window_starts(length, crop, self.stride) for length in pixels.shape[-2:])
-        places = [(top, left) for top in rows for left in columns]
+        rows, columns = (window_starts(length, crop, self.stride) for length in images.shape[-2:])
+        places = [(slice(top, top + crop), slice(left, left + crop)) for top in rows for left in columns]
         total = None
         for start in range(0, len(places), self.batch_size):
             chunk = places[start : start + self.batch_size]
-            windows = torch.stack([pixels[:, top : top + crop, left : left + crop] for top, left in chunk])
-            logits = self._logits(self.normalize(windows))
+            logits = self._logits(torch.cat([images[:, :, y, x] for y, x in chunk])).permute(0, 2, 3, 1)
             if total is None:
-                total = logits.new_zeros(logits.shape[1], *pixels.shape[-2:])
-            for (top, left), window in zip(chunk, logits, strict=True):
-                total[:, top : top + crop, left : left + crop] += window
-        return total
+                total = logits.new_zeros(*images.shape[-2:], logits.shape[-1])
+            for (y, x), window in zip(chunk, logits, strict=True):
+                total[y, x] += window
+        return total.permute(2, 0, 1)
 
     def _logits(self, images: Tensor) -> Tensor:
         logits = self.forward(images)
         if self.flip:
             logits = logits + self.forward(images.flip(-1)).flip(-1)
         return logits
-
-    def _tensor(self, image: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        return pixels.to(self.normalize.scale.device)

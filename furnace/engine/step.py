@@ -30,6 +30,7 @@ class Step:
         reweight: weight the pseudo labels with the teachers' confidence.
         world: adds up over the processes.
         accumulate: context in which gradients of branch k stay in this process.
+        backward: adds a loss's gradient to the parameters.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Step:
         reweight: bool = True,
         world: World = ALONE,
         accumulate: Callable[[int], AbstractContextManager] = lambda k: nullcontext(),
+        backward: Callable[[Tensor], None] = Tensor.backward,
     ):
         self.network, self.num_classes, self.criterion = network, num_classes, criterion
         self.method, self.unsup_weight, self.reweight = method, unsup_weight, reweight
-        self.world, self.accumulate = world, accumulate
+        self.world, self.accumulate, self.backward = world, accumulate, backward
 
     def __call__(
         self, x: Tensor, y: Tensor, u0: Tensor | None = None, u1: Tensor | None = None, mask: Tensor | None = None
@@ -66,7 +68,7 @@ class Step:
         for k in (1, 2):
             with nullcontext() if u0 is None else self.accumulate(k):
                 sup = self._supervise(self.network(x, step=k), y)
-                sup.backward()
+                self.backward(sup)
             logged[f'sup_{k}'] = sup.detach()
         loss = logged['sup_1'] + logged['sup_2']
 
@@ -77,7 +79,7 @@ class Step:
             mixed = u0 if u1 is None else mix(u0, u1, mask)
             for k, target in enumerate(targets(self.method, p1, p2, c1, c2, w, self.reweight), 1):
                 unsup = pseudo_loss(self.network(mixed, step=k), target)
-                (self.unsup_weight * unsup).backward()
+                self.backward(self.unsup_weight * unsup)
                 logged[target.name] = unsup.detach()
                 loss = loss + self.unsup_weight * logged[target.name]
         return {'loss': loss, **logged}

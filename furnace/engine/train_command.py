@@ -9,15 +9,18 @@ from pathlib import Path
 import torch
 
 from furnace.base_model import load_file, load_pretrained
+from furnace.datasets.cache import Cache
 from furnace.datasets.lists import require_files, require_labels
 from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
 from furnace.engine.command import Layout, add_common, build_network, run_command, telling
+from furnace.engine.compiling import compile_training
 from furnace.engine.config import Config, load_config
 from furnace.engine.curves import LOSSES, TENSORBOARD
 from furnace.engine.devices import choose_devices
-from furnace.engine.distributed import joined, launch, restarted, run_id, synchronized
+from furnace.engine.distributed import World, joined, launch, local_place, restarted, run_id, synchronized
 from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
+from furnace.engine.precision import place, set_up
 from furnace.engine.trainer import Trainer
 from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import UserError
@@ -71,6 +74,7 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         C.cutmix,
     )
     with joined(devices[0]) as (world, device):
+        set_up(device, C.deterministic)
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
@@ -78,7 +82,7 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         if found is None and C.pretrained_model:
             for branch in network.branches:
                 load_pretrained(branch.backbone, C.pretrained_model)
-        network = synchronized(network, device, world).to(device)
+        network = place(synchronized(network, device, world), device)
         trainer = Trainer(C, network, criterion(C).to(device), data, device, world)
         if found:
             notes += trainer.resume(found[1], found[0], arguments.force)
@@ -95,10 +99,29 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
             last = Path(C.snapshot_dir, checkpoint.LAST)
             anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
             logger = _begin(C, notes, trainer, found[0] if found else None, anew)
+        if C.compile:
+            for branch in network.branches:
+                compile_training(branch, logger.warning)
         with telling():
+            if C.cache_dir:
+                data.cache = _filled_cache(C, data, world, logger)
             trainer.run(logger)
         logger.info('done; evaluate with: python eval.py -e last')
     return 0
+
+
+def _filled_cache(C: Config, data: TrainSet, world: World, logger: logging.Logger) -> Cache:
+    """The cache of decoded files, each process of a machine having made its part of what was missing."""
+    cache = Cache(C.cache_dir, C.num_classes)
+    files = cache.missing(data.labeled, data.unlabeled)
+    if files:
+        size = cache.bytes_for(files) / 1e9
+        logger.info('decoding %d files into %s, %.2f GB', len(files), C.cache_dir, size)
+    world.most(0)  # none begins before all have seen what is missing
+    rank, count = local_place()
+    cache.build(files[rank::count], max(1, C.num_workers), world.rank == 0)
+    world.most(0)
+    return cache
 
 
 def _find_checkpoint(resume: str | None, folder: Path, notes: list[str]) -> tuple[Path, dict] | None:
@@ -133,13 +156,13 @@ def _begin(C: Config, notes: list[str], trainer: Trainer, source: Path | None, a
         if items is not None and len(items) < C.batch_size:
             logger.warning('only %d %s images for batches of %d: they are repeated', len(items), kind, C.batch_size)
     device, world = trainer.device, trainer.world
-    place = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'
     logger.info(
         '%s, %s, on %s%s: %d labelled and %s unlabelled images, %d epochs of %d iterations, batch %d, %s',
         C.method,
         C.backbone,
         f'{world.size} x ' if world.size > 1 else '',
-        place,
+        name,
         len(labeled),
         'no' if unlabeled is None else len(unlabeled),
         C.nepochs,

@@ -1,30 +1,32 @@
 """The training loop: batches, steps, learning rate, logs and checkpoints."""
 
 import logging
-import math
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from furnace.base_model import DualNetwork, load_network
-from furnace.datasets.normalize import Normalize
-from furnace.datasets.train_set import Batch, TrainSet, batches
+from furnace.datasets.train_set import Batch, TrainSet
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, plain
 from furnace.engine.curves import Curves
 from furnace.engine.distributed import ALONE, World, replicate, run_id
-from furnace.engine.lr import param_groups, poly_lr
+from furnace.engine.feed import Feed
+from furnace.engine.guard import Guard, Record
+from furnace.engine.lr import poly_lr
+from furnace.engine.optimizer import Optimizers
+from furnace.engine.precision import autocast, choose_amp
 from furnace.engine.resume import changed_settings, list_digest
 from furnace.engine.signals import Stop, Stopped
 from furnace.engine.step import Step
-from furnace.seg_opr.cutmix import draw_boxes, paint_masks
 from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import RunError, UserError
+
+GRADIENTS = ('the gradient of branch 1', 'the gradient of branch 2')
 
 
 class Trainer:
@@ -52,25 +54,22 @@ class Trainer:
         world: World = ALONE,
     ):
         self.config, self.network, self.data, self.device, self.world = config, network, data, device, world
+        self.feed = Feed(config, data, device, world)
         self.iteration = 0
         self.bad_steps = 0
         self.rate = config.lr
         self.stop = Stop()
+        self.guard = Guard()
+        self.latest: Record | None = None
+        self.failed: Record | None = None
         self.total = config.nepochs * config.niters_per_epoch
-        if config.batch_size % world.size:
-            fewer, more = (config.batch_size // world.size + extra for extra in (0, 1))
-            sizes = [str(count * world.size) for count in (fewer, more, more + 1) if count][:2]
-            hint = f'{" and ".join(sizes)} do'
-            raise UserError(f'batch_size = {config.batch_size}: does not divide by the {world.size} processes; {hint}')
-        if device.type == 'cpu' and config.batch_size < 2 * world.size:
-            raise UserError(
-                f'batch_size = {config.batch_size}: is less than 2 images for each of {world.size} processes, '
-                f'which BatchNorm needs on the CPU; {2 * world.size} does'
-            )
+        self._require_shares()
         criterion.share(world.size)
+        self.amp = choose_amp(config.amp, device)
+        self.optimizers = Optimizers(network, config.lr, config.momentum, config.weight_decay, self.amp == 'fp16')
         forward, accumulate = replicate(network, world)
         self.step = Step(
-            forward,
+            autocast(forward, self.amp, device),
             config.num_classes,
             criterion,
             config.method,
@@ -78,12 +77,22 @@ class Trainer:
             config.reweight,
             world,
             accumulate,
+            self.optimizers.backward,
         )
-        self.normalize = Normalize(config.image_mean, config.image_std).to(device)
-        self.optimizers = [
-            torch.optim.SGD(param_groups(branch, config.lr, config.weight_decay), momentum=config.momentum)
-            for branch in network.branches
-        ]
+
+    def _require_shares(self) -> None:
+        batch_size, size = self.config.batch_size, self.world.size
+        if batch_size % size:
+            fewer, more = (batch_size // size + extra for extra in (0, 1))
+            sizes = [str(count * size) for count in (fewer, more, more + 1) if count][:2]
+            raise UserError(
+                f'batch_size = {batch_size}: does not divide by the {size} processes; {" and ".join(sizes)} do'
+            )
+        if self.device.type == 'cpu' and batch_size < 2 * size:
+            raise UserError(
+                f'batch_size = {batch_size}: is less than 2 images for each of {size} processes, '
+                f'which BatchNorm needs on the CPU; {2 * size} does'
+            )
 
     def run(self, logger: logging.Logger) -> None:
         """Train from the present iteration to the end, saving after every epoch and every ``C.checkpoint_minutes``.
@@ -102,121 +111,106 @@ class Trainer:
             dynamic_ncols=True, disable=self.world.rank > 0,
         )  # fmt: skip
         with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0) as curves:
-            saved_at = time.monotonic()
-            while self.iteration < self.total:
-                epoch, first = divmod(self.iteration, C.niters_per_epoch)
+            started = saved_at = time.monotonic()
+            figures = {}
+            for batch in self.feed.batches(self.iteration, self.total):
+                epoch = self.iteration // C.niters_per_epoch
                 bar.set_description(f'epoch {epoch + 1}/{C.nepochs}', refresh=False)
-                self.data.set_epoch(epoch)
-                started, figures = time.monotonic(), {}
-                pin = self.device.type == 'cuda'
-                for batch in batches(
-                    self.data, C.batch_size, first, C.num_workers, pin, self.world.rank, self.world.size
-                ):
-                    losses, signal_number = self.iterate(batch)
-                    ends = self.iteration % C.niters_per_epoch == 0
-                    if losses and (ends or self.iteration % C.log_every == 0):
-                        figures = self._read(losses)
-                        bar.set_postfix_str(_line(figures), refresh=False)
-                        curves.add(self.iteration, figures)
-                    bar.update()
-                    if ends or signal_number or time.monotonic() - saved_at >= 60 * C.checkpoint_minutes:
-                        if ends:
-                            seconds = time.monotonic() - started
-                            logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, seconds, _line(figures))
-                        curves.flush()
-                        self.save()
-                        saved_at = time.monotonic()
-                        if signal_number and self.iteration < self.total:
-                            self.world.most(0)  # none leaves while rank 0 still saves
-                            raise Stopped(signal_number)
+                signal_number = self.iterate(batch)
+                ends = self.iteration % C.niters_per_epoch == 0
+                if (ends or self.iteration % C.log_every == 0) and (values := self._figures()):
+                    figures = values
+                    bar.set_postfix_str(_line(figures), refresh=False)
+                    curves.add(self.iteration, figures)
+                bar.update()
+                if ends:
+                    seconds = time.monotonic() - started
+                    logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, seconds, _line(figures))
+                    started = time.monotonic()
+                if ends or signal_number or time.monotonic() - saved_at >= 60 * C.checkpoint_minutes:
+                    if self._failure(wait=True):
+                        continue  # the next iteration tells it, in every process
+                    curves.flush()
+                    self.save()
+                    saved_at = time.monotonic()
+                    if signal_number and self.iteration < self.total:
+                        self.world.most(0)  # none leaves while rank 0 still saves
+                        raise Stopped(signal_number)
+            self._agree(self._failure(wait=True))
 
-    def iterate(self, batch: Batch) -> tuple[dict[str, Tensor] | None, int]:
-        """One iteration: gradients of the step, then a step of each branch's SGD.
+    def iterate(self, batch: Batch) -> int:
+        """One iteration: gradients of the step, then a step of each branch's SGD, unless something is not finite.
+
+        Nothing in it waits for the device, so that the next iteration can be prepared meanwhile.
 
         Returns:
-            The losses, on the device (None where they were not finite and the iteration was left out), and the number
-            of a signal to stop, or 0; the same in every process.
+            The number of a signal to stop, or 0; the same in every process.
+
+        Raises:
+            RunError: more than ``C.max_bad_steps`` iterations in a row were not finite.
         """
         C = self.config
         warmup = C.warm_up_epoch * C.niters_per_epoch
         self.rate = poly_lr(C.lr, C.lr_power, self.iteration, self.total, warmup)
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-            for group in optimizer.param_groups:
-                group['lr'] = self.rate
+        self.optimizers.begin(self.rate)
         # A forward pass moves BatchNorm's statistics: without a copy a bad one could not be left out.
         kept = [buffer.clone() for buffer in self.network.buffers()] if C.max_bad_steps else []
-        losses = self.step(*self._inputs(batch))
-        checked = losses | {f'the gradient of branch {k}': norm for k, norm in enumerate(self._norms(), 1)}
-        bad = [f'{name} is {value.item()}' for name, value in checked.items() if not math.isfinite(value)]
-        any_bad, signal_number = self.world.most(len(bad), self.stop.number or 0)
-        if any_bad:
-            self._leave_out(bad, kept)
-            return None, signal_number
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self.iteration += 1
-        self.bad_steps = 0
-        return losses, signal_number
-
-    def _inputs(self, batch: Batch) -> list[Tensor]:
-        """x, y and, as the method needs them, u0, u1 and the CutMix mask, on the device and normalised."""
-        C = self.config
-
-        def image(pixels: Tensor, inside: Tensor) -> Tensor:
-            pixels, inside = (t.to(self.device, non_blocking=True) for t in (pixels, inside))
-            return self.normalize(pixels, inside)
-
-        inputs = [image(batch.x, batch.x_inside), batch.y.to(self.device, non_blocking=True).long()]
-        if batch.u0 is not None:
-            inputs.append(image(batch.u0, batch.u0_inside))
-        if batch.u1 is not None:
-            size = (C.image_height, C.image_width)
-            rng = np.random.RandomState(np.random.SeedSequence([C.seed, self.iteration]).generate_state(4))
-            boxes = draw_boxes(
-                C.batch_size,
-                size,
-                rng,
-                C.cutmix_mask_prop_range,
-                C.cutmix_boxmask_n_boxes,
-                C.cutmix_boxmask_fixed_aspect_ratio,
-                C.cutmix_boxmask_by_size,
-                C.cutmix_boxmask_outside_bounds,
-            )
-            boxes = boxes.chunk(self.world.size)[self.world.rank].to(self.device)
-            mask = paint_masks(boxes, size, invert=not C.cutmix_boxmask_no_invert)
-            inputs += [image(batch.u1, batch.u1_inside), mask]
-        return inputs
-
-    def _norms(self) -> list[Tensor]:
-        """Of the gradient of each branch."""
-        parameters = ([p.grad for p in branch.parameters()] for branch in self.network.branches)
-        return [torch.nn.utils.get_total_norm(gradients) for gradients in parameters]
-
-    def _leave_out(self, bad: list[str], kept: list[Tensor]) -> None:
-        """Pass over an iteration that is not finite, or stop after more than ``C.max_bad_steps`` in a row."""
-        C = self.config
-        self.bad_steps += 1
-        if self.bad_steps > C.max_bad_steps:
-            if not bad:
-                raise RunError(f'iteration {self.iteration + 1}: a loss of another process is not finite')
-            share = C.batch_size // self.world.size
-            first = self.iteration % C.niters_per_epoch * C.batch_size + self.world.rank * share
-            names = self.data.names(range(first, first + share))
-            images = '; '.join(f'{stream}: {", ".join(items)}' for stream, items in names.items())
-            raise RunError(
-                f'iteration {self.iteration + 1}: {", ".join(bad)}; the images are {images}. '
-                'The last checkpoint is good; a lower C.lr may help, or C.max_bad_steps'
-            )
+        losses = self.step(*self.feed.inputs(batch))
+        norms = dict(zip(GRADIENTS, self.optimizers.norms(), strict=True))
+        bad, skip = self._judge(losses, norms)
+        self.optimizers.step(skip)
         with torch.no_grad():
-            for buffer, value in zip(self.network.buffers(), kept, strict=True):
-                buffer.copy_(value)
+            for buffer, value in zip(self.network.buffers(), kept, strict=False):
+                buffer.copy_(torch.where(bad, value, buffer))
+        self.guard.note(self.iteration, bad, {**losses, **norms})
         self.iteration += 1
+        return self._agree(self._failure())
 
-    def _read(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Losses of the whole batch and rate as numbers, fetched from the device at once."""
-        values = torch.stack([value.double() for value in losses.values()])
-        values = (self.world.sum(values) / self.world.size).tolist()
+    def _judge(self, losses: dict[str, Tensor], norms: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Whether the iteration counts as bad, and whether its step is skipped: 0-d bools, equal in all processes."""
+        not_finite = [~torch.stack(list(v.values())).isfinite().all() for v in (losses, norms)]
+        found = self.world.sum(torch.stack(not_finite).int()) > 0
+        skip = found.any()
+        # Scaled gradients overflow now and then: the scaler looks for the greatest scale at which they do not.
+        return found[0] if self.amp == 'fp16' else skip, skip
+
+    def _failure(self, wait: bool = False) -> bool:
+        """Whether too many iterations in a row were bad, as far as this process knows; with ``wait`` for certain."""
+        for record in self.guard.arrived(wait):
+            self.latest = record
+            self.bad_steps = self.bad_steps + 1 if record.bad else 0
+            if self.bad_steps > self.config.max_bad_steps and self.failed is None:
+                self.failed = record
+        return self.failed is not None
+
+    def _agree(self, failed: bool) -> int:
+        """The number of a signal that any process got, or 0; raises RunError in all where one knows of a failure."""
+        any_failed, signal_number = self.world.most(int(failed), self.stop.number or 0)
+        if any_failed and self._failure(wait=True):
+            raise RunError(self._describe(self.failed))
+        return signal_number
+
+    def _describe(self, record: Record) -> str:
+        if not record.not_finite:
+            return f'iteration {record.iteration + 1}: a loss of another process is not finite'
+        C = self.config
+        share = C.batch_size // self.world.size
+        first = record.iteration * C.batch_size + self.world.rank * share
+        names = self.data.names(range(first, first + share))
+        images = '; '.join(f'{stream}: {", ".join(items)}' for stream, items in names.items())
+        return (
+            f'iteration {record.iteration + 1}: {", ".join(record.not_finite)}; the images are {images}. '
+            'The last checkpoint is good; a lower C.lr may help, or C.max_bad_steps'
+        )
+
+    def _figures(self) -> dict[str, float] | None:
+        """Losses of the whole batch and rate, None where the iteration was bad; waits for the device."""
+        self._failure(wait=True)
+        self.optimizers.require_scale()
+        if self.latest is None or self.latest.bad:
+            return None
+        losses = {name: value for name, value in self.latest.values.items() if name not in GRADIENTS}
+        values = (self.world.sum(torch.tensor(list(losses.values()), dtype=torch.float64)) / self.world.size).tolist()
         return {**dict(zip(losses, values, strict=True)), 'lr': self.rate}
 
     def save(self) -> None:
@@ -229,12 +223,10 @@ class Trainer:
             return
         C = self.config
         folder = Path(C.snapshot_dir)
-        optimizer_1, optimizer_2 = (optimizer.state_dict() for optimizer in self.optimizers)
         epoch = (self.iteration - 1) // C.niters_per_epoch
         content = {
             'model': self.network.state_dict(),
-            'optimizer_1': optimizer_1,
-            'optimizer_2': optimizer_2,
+            **self.optimizers.state_dict(),
             'epoch': epoch,
             'iteration': self.iteration,
             'bad_steps': self.bad_steps,
@@ -266,20 +258,8 @@ class Trainer:
             UserError: it does not fit this network, only evaluation can use it, or the settings have changed.
         """
         load_network(self.network, content, source)
+        self.optimizers.load(content, source)
         try:
-            for number, optimizer in enumerate(self.optimizers, 1):
-                # The configuration's, which --force lets differ, not those of the checkpoint.
-                own = [
-                    {name: value for name, value in group.items() if name != 'params'}
-                    for group in optimizer.param_groups
-                ]
-                optimizer.load_state_dict(content[f'optimizer_{number}'])
-                for group, settings in zip(optimizer.param_groups, own, strict=True):
-                    group.update(settings)
-                # What could not take part in a step (another shape, no data) shows here, before anything is written.
-                for parameter, state in optimizer.state.items():
-                    if (buffer := state.get('momentum_buffer')) is not None:
-                        torch.empty_like(parameter).copy_(buffer.view_as(parameter))
             self.iteration, self.bad_steps = int(content['iteration']), int(content['bad_steps'])
             if not 0 <= self.iteration < 2**63:
                 raise ValueError(f'iteration {self.iteration}')

@@ -13,6 +13,14 @@ CITYSCAPES_WEIGHTS = (
 )  # fmt: skip
 
 
+def pixel_losses(logits: Tensor, label: Tensor, ignore_index: int, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of each pixel: logits (B, C, H, W) and int64 labels (B, H, W) to (B, H, W), 0 where void."""
+    if torch.are_deterministic_algorithms_enabled():  # PyTorch refuses the kernel for images then
+        logits, pixels = logits.movedim(1, -1).flatten(0, 2), label.flatten()
+        return F.cross_entropy(logits, pixels, weights, ignore_index=ignore_index, reduction='none').view(label.shape)
+    return F.cross_entropy(logits, label, weights, ignore_index=ignore_index, reduction='none')
+
+
 class CrossEntropy(nn.Module):
     """Mean cross-entropy over the valid pixels; 0 where a batch has none.
 
@@ -38,7 +46,7 @@ class CrossEntropy(nn.Module):
     def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Numerator and denominator of the mean: several processes add up the latter before they divide."""
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
-        total = F.cross_entropy(logits, target, weights, ignore_index=self.ignore_index, reduction='sum')
+        total = pixel_losses(logits, target, self.ignore_index, weights).sum()
         valid = target != self.ignore_index
         if weights is None:
             return total, valid.sum().to(logits.dtype)
@@ -83,7 +91,13 @@ class OhemCrossEntropy(CrossEntropy):
         cutoff = torch.full_like(prob[0, 0, 0], self.thresh)
         if self.min_kept > 0:
             kth = min(self.min_kept, prob.numel())
-            cutoff = torch.maximum(cutoff, prob.flatten().kthvalue(kth).values)
+            cutoff = torch.maximum(cutoff, _kth_smallest(prob.flatten(), kth))
         # With too few valid pixels the cut-off is a void one's 1; one that rounds above it counts all the same.
         keep = valid & ((prob <= cutoff) | (valid.sum() < self.min_kept))
         return target.where(keep, torch.full_like(target, self.ignore_index))
+
+
+def _kth_smallest(values: Tensor, k: int) -> Tensor:
+    if torch.are_deterministic_algorithms_enabled():  # kthvalue, whose index may vary, is refused then
+        return values.sort().values[k - 1]
+    return values.kthvalue(k).values

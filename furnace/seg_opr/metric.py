@@ -5,18 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from furnace.seg_opr.counting import count
+
 
 def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Tensor:
     """Pixels by true class (row) and predicted class (column), int64 (C, C), on the tensors' device.
 
     Pixels whose label is not in 0 … C-1 (void) do not count. Integer tensors of one shape; predictions in 0 … C-1.
     """
-    label, prediction = label.flatten().long(), prediction.flatten().long()
+    label, prediction = label.flatten().int(), prediction.flatten().int()
     valid = (label >= 0) & (label < num_classes)
     # Void pixels get a bin of their own, cut off afterwards: a masked selection would wait for the device.
     index = torch.where(valid, label * num_classes + prediction, num_classes**2)
-    counts = torch.bincount(index, minlength=num_classes**2 + 1)[:-1]
-    return counts.view(num_classes, num_classes)
+    return count(index, num_classes**2 + 1)[:-1].view(num_classes, num_classes)
 
 
 @dataclass(frozen=True)

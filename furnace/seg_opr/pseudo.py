@@ -7,8 +7,10 @@ the two, w the class-wise disagreement. All are functions of tensors on one devi
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from furnace.seg_opr.counting import count
+from furnace.seg_opr.loss import pixel_losses
 
 IGNORE = 255
 
@@ -32,7 +34,7 @@ def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 def co_occurrence(p1: Tensor, p2: Tensor, num_classes: int) -> Tensor:
     """N[a, b]: pixels that branch 1 calls a and branch 2 calls b; int64 (C, C)."""
-    return torch.bincount((p1 * num_classes + p2).flatten(), minlength=num_classes**2).view(num_classes, num_classes)
+    return count(p1 * num_classes + p2, num_classes**2).view(num_classes, num_classes)
 
 
 def disagreement(N: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,5 +95,5 @@ def targets(
 
 def pseudo_loss(logits: Tensor, target: Target) -> Tensor:
     """Cross-entropy times the weight, mean over ALL pixels: void adds 0 to the sum and still counts."""
-    loss = F.cross_entropy(logits, target.label, ignore_index=IGNORE, reduction='none')
+    loss = pixel_losses(logits, target.label, IGNORE)
     return (loss if target.weight is None else loss * target.weight).mean()

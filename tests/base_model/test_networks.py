@@ -81,3 +81,28 @@ def test_batch_norm_settings_reach_every_layer():
 def test_unknown_backbone_is_refused():
     with pytest.raises(ValueError, match=r'resnet34.*resnet18, resnet50, resnet101'):
         DualNetwork(5, 'resnet34')
+
+
+def test_grad_checkpoint_changes_neither_gradients_nor_statistics():
+    torch.manual_seed(0)
+    kept = DualNetwork(4, 'resnet18').double()
+    lean = DualNetwork(4, 'resnet18', grad_checkpoint=True).double()
+    lean.load_state_dict(kept.state_dict())
+    x, saved = torch.randn(2, 3, 65, 65, dtype=torch.float64), []
+    for network in kept, lean:
+        bytes_saved = 0
+
+        def pack(tensor):
+            nonlocal bytes_saved
+            bytes_saved += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = network(x).square().mean()
+        saved.append(bytes_saved)
+        loss.backward()
+    for a, b in zip(kept.branch1.parameters(), lean.branch1.parameters(), strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-9, atol=1e-12)
+    for (name, a), (_, b) in zip(kept.named_buffers(), lean.named_buffers(), strict=True):
+        assert torch.equal(a, b), name
+    assert saved[1] < 0.8 * saved[0]

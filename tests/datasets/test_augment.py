@@ -4,7 +4,7 @@ import pytest
 import torch
 from samples import STEP, blocks, draw, drawn, inner
 
-from furnace.datasets.augment import pad_center, resize, train_crop
+from furnace.datasets.augment import pad_center, resize, resized_shape, resized_window, train_crop
 from furnace.datasets.normalize import Normalize
 
 SCALES = (0.5, 0.75, 1, 1.5, 1.75, 2.0)
@@ -13,6 +13,31 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def rng(*key):
     return np.random.default_rng(key)
+
+
+@pytest.mark.parametrize('scale', [*SCALES, 0.06, 0.3, 0.7123, 0.9, 1.1, 1.25, 2.5, 7.0, 16.0])
+def test_a_window_is_that_of_the_resized_image(scale):
+    random = rng(3)
+    for _ in range(60):
+        image = random.integers(0, 256, (*random.integers(1, 200, 2), 3), np.uint8)
+        label = random.integers(0, 19, image.shape[:2], np.uint8)
+        window = []
+        for side in resized_shape(image.shape, scale):
+            start = int(random.integers(side))
+            window.append(slice(start, start + int(random.integers(1, 120))))
+        window = tuple(window)
+        whole = resize(image, scale)[window]
+        part = resized_window(image, scale, window)
+        assert part.shape == whole.shape
+        assert np.abs(part.astype(int) - whole).max() <= 1
+        nearest = resize(label, scale, cv2.INTER_NEAREST)[window]
+        np.testing.assert_array_equal(resized_window(label, scale, window, cv2.INTER_NEAREST), nearest)
+
+
+def test_a_window_reads_only_what_it_needs():
+    """An image that could not be enlarged as a whole: 4 GB."""
+    image = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (20000, 20000, 1), (0, 0, 0))
+    assert resized_window(image, 1.75, (slice(30000, 30064), slice(5, 69))).shape == (64, 64)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (8, 8), (13, 30), (64, 20), (90, 90)])

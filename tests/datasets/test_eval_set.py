@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from samples import NUM_CLASSES, blocks, draw, make_items, save
 
 from furnace.datasets.eval_set import EvalSet, samples
@@ -25,7 +26,7 @@ def test_whole_images_in_the_order_of_the_list(items, workers):
     found = list(samples(data, workers))
     assert [sample.name for sample in found] == ['image 9', 'image 8', 'image 7', 'image 6', 'image 5']
     for sample, size in zip(found, SIZES, strict=True):
-        assert sample.image.dtype == sample.label.dtype == np.uint8
+        assert sample.image.dtype == sample.label.dtype == torch.uint8
         np.testing.assert_array_equal(sample.label, blocks(size))
         np.testing.assert_array_equal(sample.image, draw(blocks(size), 0))
 

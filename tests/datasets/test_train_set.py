@@ -7,7 +7,7 @@ import torch
 from samples import NUM_CLASSES, blocks, drawn, make_items, save
 
 from furnace.datasets import train_set
-from furnace.datasets.sampling import LABELED, U0, U1
+from furnace.datasets.sampling import LABELED
 from furnace.datasets.train_set import Batch, TrainSet, batches
 from furnace.utils.errors import UserError
 
@@ -30,8 +30,9 @@ def make(labeled, unlabeled, scales=(1,), length=12, seed=5, **options):
     return TrainSet(labeled, unlabeled, NUM_CLASSES, SIZE, scales, length, seed, **options)
 
 
-def run(data, start=0, workers=0):
-    return list(batches(data, B, start, workers, False))
+def run(data, start=0, workers=0, epoch=0):
+    first = epoch * len(data) // B
+    return list(batches(data, B, first + start, first + len(data) // B, workers))
 
 
 def fields(batch):
@@ -91,24 +92,27 @@ def test_inside_is_the_image(labeled, unlabeled):
 @pytest.mark.filterwarnings('ignore:This DataLoader will create:UserWarning')  # more workers than cores
 def test_workers_do_not_change_the_batches(labeled, unlabeled):
     data = make(labeled, unlabeled, (0.5, 1, 1.5, 2))
-    data.set_epoch(3)
-    alone = run(data)
+    alone = run(data, epoch=3)
     for workers in 1, 3:
-        assert same(run(data, workers=workers), alone)
+        assert same(run(data, workers=workers, epoch=3), alone)
+
+
+def test_workers_go_on_into_the_next_epoch(labeled, unlabeled):
+    data = make(labeled, unlabeled)
+    epochs = [batch for epoch in range(3) for batch in run(data, epoch=epoch)]
+    for workers in 0, 1:
+        assert same(list(batches(data, B, 2, 12, workers)), epochs[2:])
 
 
 def test_seed_and_epoch_decide_alone(labeled, unlabeled):
     def batches_of(seed, epoch):
-        data = make(labeled, unlabeled, (1, 2), seed=seed)
-        data.set_epoch(epoch)
-        return run(data)
+        return run(make(labeled, unlabeled, (1, 2), seed=seed), epoch=epoch)
 
     first = batches_of(5, 0)
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
     assert same(batches_of(5, 0), first)
-    assert same(run(make(labeled, unlabeled, (1, 2))), first)  # a new set begins with epoch 0
     for other in batches_of(5, 1), batches_of(6, 0):
         for a, b in zip(first, other, strict=True):
             assert not torch.equal(a.x, b.x) and not torch.equal(a.u0, b.u0) and not torch.equal(a.u1, b.u1)
@@ -120,9 +124,8 @@ def test_each_sample_is_cropped_anew(labeled):
     for seed in range(2):
         data = make(labeled[:1], labeled[:1], (1, 1.5, 2), length=6, seed=seed)
         for epoch in range(3):
-            data.set_epoch(epoch)
             for position in range(6):
-                sample = data[position]
+                sample = data[epoch * 6 + position]
                 seen |= {sample[name].numpy().tobytes() for name in ('x', 'u0', 'u1')}
     assert len(seen) > 0.8 * 2 * 3 * 6 * 3  # a few small crops coincide
 
@@ -137,15 +140,13 @@ def test_the_order_of_access_does_not_matter(labeled, unlabeled):
 @pytest.mark.parametrize('start', [0, 1, 3, 4])
 def test_starting_later_gives_the_tail(labeled, unlabeled, start):
     data = make(labeled, unlabeled, (0.5, 1, 2))
-    data.set_epoch(2)
-    assert same(run(data, start), run(data)[start:])
+    assert same(run(data, start, epoch=2), run(data, epoch=2)[start:])
 
 
 def test_an_image_is_not_paired_with_itself(labeled, unlabeled):
     data = make(labeled, unlabeled[:2], length=24)
     for epoch in range(4):
-        data.set_epoch(epoch)
-        for batch in run(data):
+        for batch in run(data, epoch=epoch):
             assert all(a != b for a, b in zip(numbers(batch.u0), numbers(batch.u1), strict=True))
 
 
@@ -159,10 +160,11 @@ def test_lists_are_gone_through_evenly(labeled, unlabeled):
 
 def test_item_tells_what_is_shown(labeled, unlabeled):
     data = make(labeled, unlabeled)
-    data.set_epoch(1)
-    for i, batch in enumerate(run(data)):
-        for stream, images in (LABELED, batch.x), (U0, batch.u0), (U1, batch.u1):
-            assert [int(data.item(stream, i * B + k).name) for k in range(B)] == numbers(images)
+    for i, batch in enumerate(run(data, epoch=1)):
+        positions = range(len(data) + i * B, len(data) + (i + 1) * B)
+        shown = {'x': numbers(batch.x), 'u0': numbers(batch.u0), 'u1': numbers(batch.u1)}
+        assert {name: list(map(int, names)) for name, names in data.names(positions).items()} == shown
+        assert [int(data.item(LABELED, position).name) for position in positions] == shown['x']
 
 
 def test_unlabelled_images_need_no_labels(labeled, unlabeled):
@@ -224,6 +226,6 @@ def test_only_usable_batches_come_before_the_error(tmp_path, unlabeled):
     os.remove(data.item(LABELED, 7).image)
     found = []
     with pytest.raises(UserError):
-        for batch in batches(data, B, 0, 0, False):
+        for batch in batches(data, B, 0, 4, 0):
             found.append(batch)
     assert len(found) == 2

@@ -110,7 +110,7 @@ def test_changed_settings_are_refused_unless_forced(demo, trained, log):
 
 def test_forced_settings_reach_the_optimiser(demo, trained, log, monkeypatch):
     groups = []
-    monkeypatch.setattr(Trainer, 'run', lambda trainer, logger: groups.extend(trainer.optimizers[0].param_groups))
+    monkeypatch.setattr(Trainer, 'run', lambda trainer, logger: groups.extend(trainer.optimizers.each[0].param_groups))
     arguments = ('-c', trained / 'snapshot' / 'epoch-2.pth', '--force')
     assert demo.call('train.py', log, *arguments, momentum=0.5, weight_decay=0.25).status == 0
     assert {group['momentum'] for group in groups} == {0.5}

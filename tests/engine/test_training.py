@@ -14,7 +14,7 @@ from furnace.engine import checkpoint
 from furnace.engine.trainer import Trainer
 from furnace.utils.errors import UserError
 
-STATE = ('bad_steps', 'config', 'lists', 'processes', 'run')
+STATE = ('bad_steps', 'config', 'lists', 'processes', 'run', 'scaler')
 SHORT = {'nepochs': 1, 'niters_per_epoch': 1}
 
 

@@ -1,0 +1,32 @@
+"""torch.compile for training, with a way out where it does not work."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def compile_training(module: nn.Module, warn: Callable[[str], None]) -> None:
+    """Compile ``module``'s forward (of one image batch) and backward in train mode; names and tensors stay as they are.
+
+    Where that fails (no compiler on the machine, say) the module goes on as it was.
+
+    Args:
+        warn: told once why.
+    """
+    eager, compiled = module.forward, torch.compile(module.forward)
+
+    def forward(x: Tensor) -> Tensor:
+        nonlocal compiled
+        if module.training and compiled is not None:
+            try:
+                return compiled(x)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # of the compiler, whatever it uses; one of the module's own comes again below
+                compiled = None
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warn(f'compile = True: does not work here, training goes on without it: {reason}')
+        return eager(x)
+
+    module.forward = forward
