@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from furnace.base_model import DualNetwork, load_network, load_pretrained
+from furnace.base_model import DualNetwork, load_network
+from furnace.base_model.weights.load import load_backbone
 from furnace.utils.errors import UserError
 
 
@@ -47,7 +48,7 @@ def assert_filled(module, state):
 def test_pretrained_forms(path, state, form):
     torch.save(form(state), path)
     module = backbone()
-    load_pretrained(module, path)
+    load_backbone(module, path)
     assert_filled(module, state)
 
 
@@ -56,7 +57,7 @@ def told(path, content):
     module = backbone()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(UserError) as caught:
-        load_pretrained(module, path)
+        load_backbone(module, path)
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
     return str(caught.value)
@@ -83,7 +84,7 @@ def test_pretrained_other_content(path):
 
 def test_pretrained_missing_file(path):
     with pytest.raises(UserError, match='no such file'):
-        load_pretrained(backbone(), path)
+        load_backbone(backbone(), path)
 
 
 @pytest.fixture(scope='module')
