@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
@@ -42,13 +43,22 @@ def assert_filled(module, state):
         lambda state: {f'module.{name}': value for name, value in {**state, 'fc.bias': torch.rand(5)}.items()},
         lambda state: {'state_dict': state, 'epoch': 3},
         lambda state: {'state_dict': {f'module.{name}': value for name, value in state.items()}},
+        lambda state: {'model': state},
     ],
-    ids=['bare', 'fc', 'counters', 'module', 'state_dict', 'both'],
+    ids=['bare', 'fc', 'counters', 'module', 'state_dict', 'both', 'model'],
 )
 def test_pretrained_forms(path, state, form):
     torch.save(form(state), path)
     module = backbone()
     load_backbone(module, path)
+    assert_filled(module, state)
+
+
+def test_pretrained_safetensors(tmp_path, state):
+    path = tmp_path / 'weights.safetensors'
+    safetensors.torch.save_file({**state, 'fc.weight': torch.rand(5, 2)}, path)
+    module = backbone()
+    assert load_backbone(module, path) == ['fc']
     assert_filled(module, state)
 
 
@@ -71,6 +81,11 @@ def test_pretrained_problems_are_counted_and_named(path, state):
         f'{path}: does not fit this network: 1 missing (0.weight); 5 unexpected (extra0, extra1, extra2, …); '
         '1 misshapen (2.weight (5, 4, 1, 1) instead of (2, 4, 1, 1))'
     )
+
+
+def test_pretrained_two_tensors_of_one_name(path, state):
+    text = f'{path}: holds 0.weight twice, under two names'
+    assert told(path, {**state, 'module.backbone.0.weight': state['0.weight']}) == text
 
 
 def test_pretrained_value_that_is_no_tensor(path, state):
