@@ -10,6 +10,8 @@ import torch
 from filelock import FileLock, Timeout
 from huggingface_hub import constants
 
+from furnace.base_model import DualNetwork, load_pretrained
+from furnace.base_model.resnet import Backbone
 from furnace.base_model.weights import sources
 from furnace.base_model.weights.files import load_file
 from furnace.base_model.weights.sources import fetch
@@ -31,21 +33,25 @@ def told(source, backbone='resnet18'):
     return text
 
 
+def put(folder, ref, commit, tensors):
+    """A revision with model.safetensors in the hub's cache, as its client leaves it."""
+    content = safetensors.torch.save(tensors)
+    blob, snapshot = folder / 'blobs' / digest(content), folder / 'snapshots' / commit
+    for parent in (blob.parent, snapshot, folder / 'refs'):
+        parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(content)
+    (snapshot / 'model.safetensors').symlink_to(f'../../blobs/{blob.name}')
+    (folder / 'refs' / ref).write_text(commit)
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """The folder of a repository in a cache of the hub, without a network: two revisions of one small file."""
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     folder = tmp_path / 'models--owner--net.v1'
-    for number, (ref, commit) in enumerate(COMMITS.items()):
-        content = safetensors.torch.save({'x': torch.full((100,), float(number))})
-        blob = folder / 'blobs' / digest(content)
-        snapshot = folder / 'snapshots' / commit
-        for parent in (blob.parent, snapshot, folder / 'refs'):
-            parent.mkdir(parents=True, exist_ok=True)
-        blob.write_bytes(content)
-        (snapshot / 'model.safetensors').symlink_to(f'../../blobs/{blob.name}')
-        (folder / 'refs' / ref).write_text(commit)
+    for ref, commit in COMMITS.items():
+        put(folder, ref, commit, {'x': torch.full((100,), float(ref == 'old'))})
     return folder
 
 
@@ -58,6 +64,19 @@ def test_hub_cache_serves_without_a_network(hub, revision, ref):
     weights = fetch(source, 'resnet50')
     assert load_file(weights.path)['x'].tolist() == [float(ref == 'old')] * 100
     assert str(weights) == f'{source} ({path}, SHA-256 {digest(path.read_bytes())})'
+
+
+def test_hub_file_fills_both_backbones(hub):
+    """A whole ResNet-18 as timm names it, in half precision and without batch counters."""
+    backbones = [branch.backbone for branch in DualNetwork(3, 'resnet18').branches]
+    state = {name: value.half() + 1 for name, value in Backbone('resnet18').state_dict().items() if value.ndim}
+    put(hub, 'half', 'c' * 40, {**state, 'fc.weight': torch.rand(3, 512)})
+    line = load_pretrained(backbones, f'hf:{REPOSITORY}@half', 'resnet18')
+    assert line.startswith(f'hf:{REPOSITORY}@half (') and line.endswith('), without fc')
+    for backbone in backbones:
+        own = backbone.state_dict()
+        assert all(torch.equal(own[name], value.float()) for name, value in state.items())
+        assert own['bn1.num_batches_tracked'] == 0
 
 
 def test_hub_file_with_another_bit_is_damaged(hub):
@@ -151,18 +170,28 @@ def test_torchvision_cache_of_other_content(torchvision):
 
 
 def test_one_process_downloads_and_the_others_wait(torchvision, monkeypatch):
+    """Another one looks for the file before it is there, and comes to the lock while the first one downloads."""
     there, here = torchvision
-    others, calls = [], []
+    other = threading.Thread(target=fetch, args=('torchvision', 'resnet18'))
+    came, calls = threading.Event(), []
+
+    class Lock(FileLock):
+        def __enter__(self):
+            if threading.current_thread() is other:
+                came.set()
+            return super().__enter__()
 
     def download(url, path, **_):
         calls.append(url)
-        with pytest.raises(Timeout):
-            FileLock(f'{path}.lock').acquire(timeout=0)
-        others.append(threading.Thread(target=fetch, args=('torchvision', 'resnet18')))
-        others[0].start()
+        if len(calls) == 1:
+            with pytest.raises(Timeout):
+                FileLock(f'{path}.lock').acquire(timeout=0)
+            other.start()
+            assert came.wait(timeout=60)
         here.write_bytes(there.read_bytes())
 
+    monkeypatch.setattr(sources, 'FileLock', Lock)
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
     fetch('torchvision', 'resnet18')
-    others[0].join()
+    other.join()
     assert calls == [there.as_uri()]
