@@ -27,7 +27,8 @@ C.volna = volna
 C.dataset_path = os.path.join(C.volna, 'DATA', 'city')
 C.img_root_folder = C.dataset_path
 C.gt_root_folder = C.dataset_path
-C.pretrained_model = os.path.join(C.volna, 'DATA', 'pytorch-weight', f'{C.backbone}_v1c.pth')  # None: start at random
+# A file, 'hf:timm/resnet50s.gluon_in1k' or 'hf:timm/resnet101s.gluon_in1k' (downloaded), or None: start at random
+C.pretrained_model = os.path.join(C.volna, 'DATA', 'pytorch-weight', f'{C.backbone}_v1c.pth')
 C.log_dir = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'log')
 C.snapshot_dir = os.path.join(C.log_dir, 'snapshot')
 C.device = '0'  # as -d, which overrides it

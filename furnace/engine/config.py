@@ -163,7 +163,7 @@ def plain(value: Any) -> Any:
 
 def check(config: Mapping[str, Any]) -> None:
     """Raises UserError for values that cannot work, before anything is read or written."""
-    from furnace.base_model import BACKBONES
+    from furnace.base_model import BACKBONES, source_problem
     from furnace.engine.precision import AMP
     from furnace.seg_opr.pseudo import METHODS
 
@@ -204,8 +204,13 @@ def check(config: Mapping[str, Any]) -> None:
     for name in ('log_dir', 'snapshot_dir', 'img_root_folder', 'gt_root_folder', 'device'):
         if not isinstance(config[name], str | os.PathLike):
             raise UserError(f'{name} = {config[name]!r}: must be a text')
-    if not isinstance(config['pretrained_model'], str | os.PathLike | None):
-        raise UserError(f'pretrained_model = {config["pretrained_model"]!r}: must be the path of a file, or None')
+    source = config['pretrained_model']
+    if not isinstance(source, str | os.PathLike | None):
+        raise UserError(
+            f'pretrained_model = {source!r}: must be the path of a file, hf:OWNER/NAME, torchvision, or None'
+        )
+    if source and (problem := source_problem(source, config['backbone'])):
+        raise UserError(f'pretrained_model = {source!r}: {problem}')
     for name in ('train_source', 'unsup_source', 'eval_source'):
         if not isinstance(config[name], str):
             hint = "; supervision is 'semi', 'few' or 'full'" if 'supervision' in config else ''

@@ -79,9 +79,10 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         network = build_network(C)
         notes = []
         found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), notes)
+        weights = None
         if found is None and C.pretrained_model:
-            for branch in network.branches:
-                load_pretrained(branch.backbone, C.pretrained_model)
+            backbones = [branch.backbone for branch in network.branches]
+            weights = load_pretrained(backbones, C.pretrained_model, C.backbone)
         network = place(synchronized(network, device, world), device)
         trainer = Trainer(C, network, criterion(C).to(device), data, device, world)
         if found:
@@ -98,7 +99,7 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
             # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
             last = Path(C.snapshot_dir, checkpoint.LAST)
             anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
-            logger = _begin(C, notes, trainer, found[0] if found else None, anew)
+            logger = _begin(C, notes, trainer, found[0] if found else None, anew, weights)
         if C.compile:
             for branch in network.branches:
                 compile_training(branch, logger.warning)
@@ -135,7 +136,9 @@ def _find_checkpoint(resume: str | None, folder: Path, notes: list[str]) -> tupl
     return (Path(resume), load_file(resume)) if resume else None
 
 
-def _begin(C: Config, notes: list[str], trainer: Trainer, source: Path | None, anew: bool) -> logging.Logger:
+def _begin(
+    C: Config, notes: list[str], trainer: Trainer, source: Path | None, anew: bool, weights: str | None
+) -> logging.Logger:
     """Open the log, keep what an earlier run left where this one begins ``anew``, and say what will run."""
     moved = []
     if anew:
@@ -168,7 +171,7 @@ def _begin(C: Config, notes: list[str], trainer: Trainer, source: Path | None, a
         C.nepochs,
         C.niters_per_epoch,
         C.batch_size,
-        f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {C.pretrained_model}',
+        f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {weights}',
     )
     logger.info('logs: %s   checkpoints: %s', C.log_dir, C.snapshot_dir)
     return logger

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
-from furnace.base_model import DualNetwork, load_network, load_pretrained
+from furnace.base_model import DualNetwork, load_network
+from furnace.base_model.weights.load import load_backbone
 from furnace.utils.errors import UserError
 
 
@@ -41,13 +43,22 @@ def assert_filled(module, state):
         lambda state: {f'module.{name}': value for name, value in {**state, 'fc.bias': torch.rand(5)}.items()},
         lambda state: {'state_dict': state, 'epoch': 3},
         lambda state: {'state_dict': {f'module.{name}': value for name, value in state.items()}},
+        lambda state: {'model': state},
     ],
-    ids=['bare', 'fc', 'counters', 'module', 'state_dict', 'both'],
+    ids=['bare', 'fc', 'counters', 'module', 'state_dict', 'both', 'model'],
 )
 def test_pretrained_forms(path, state, form):
     torch.save(form(state), path)
     module = backbone()
-    load_pretrained(module, path)
+    load_backbone(module, path)
+    assert_filled(module, state)
+
+
+def test_pretrained_safetensors(tmp_path, state):
+    path = tmp_path / 'weights.safetensors'
+    safetensors.torch.save_file({**state, 'fc.weight': torch.rand(5, 2)}, path)
+    module = backbone()
+    assert load_backbone(module, path) == ['fc']
     assert_filled(module, state)
 
 
@@ -56,7 +67,7 @@ def told(path, content):
     module = backbone()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(UserError) as caught:
-        load_pretrained(module, path)
+        load_backbone(module, path)
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name])
     return str(caught.value)
@@ -72,6 +83,11 @@ def test_pretrained_problems_are_counted_and_named(path, state):
     )
 
 
+def test_pretrained_two_tensors_of_one_name(path, state):
+    text = f'{path}: holds 0.weight twice, under two names'
+    assert told(path, {**state, 'module.backbone.0.weight': state['0.weight']}) == text
+
+
 def test_pretrained_value_that_is_no_tensor(path, state):
     assert '1 missing (0.weight)' in told(path, {**state, '0.weight': 3})
 
@@ -83,7 +99,7 @@ def test_pretrained_other_content(path):
 
 def test_pretrained_missing_file(path):
     with pytest.raises(UserError, match='no such file'):
-        load_pretrained(backbone(), path)
+        load_backbone(backbone(), path)
 
 
 @pytest.fixture(scope='module')

@@ -128,7 +128,7 @@ def test_a_damaged_entry_is_named(cache, unlabeled):
 def test_no_room(tmp_path, labeled, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 100))
     cache = Cache(tmp_path / 'cache', NUM_CLASSES)
-    with pytest.raises(UserError, match='6 decoded files take .* GB are free there'):
+    with pytest.raises(UserError, match='6 decoded files take'):
         cache.build(cache.missing(labeled, None), show=False)
     assert entries(cache) == []
 

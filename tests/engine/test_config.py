@@ -266,10 +266,14 @@ def test_epochs_without_a_default_are_checked_too(value):
     assert refused('exp_voc', 'labeled_ratio=3', f'nepochs={value}').startswith('nepochs = ')
 
 
-def test_pretrained_model_is_a_path_or_none():
+def test_pretrained_model_is_a_path_a_known_name_or_none():
     assert load('exp_voc', 'pretrained_model=None').pretrained_model is None
     assert load('exp_demo', 'pretrained_model=a.pth').pretrained_model == 'a.pth'
     assert refused('exp_demo', 'pretrained_model=3').startswith('pretrained_model = 3')
+    assert load('exp_voc', 'pretrained_model=hf:timm/resnet50s.gluon_in1k').pretrained_model.startswith('hf:')
+    assert refused('exp_demo', 'pretrained_model=hf:net').startswith("pretrained_model = 'hf:net': ")
+    assert load('exp_demo', 'pretrained_model=torchvision').pretrained_model == 'torchvision'
+    assert 'use hf:timm/resnet50s.gluon_in1k' in refused('exp_voc', 'pretrained_model=torchvision')
 
 
 @pytest.mark.parametrize(

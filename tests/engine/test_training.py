@@ -1,5 +1,6 @@
 """train.py as users run it: what it leaves behind, and that a run can be repeated and gone on with."""
 
+import hashlib
 import json
 import os
 import re
@@ -201,18 +202,22 @@ def test_interrupt(demo, log, monkeypatch):
 
 
 def test_pretrained_weights_fill_both_backbones(demo, log, tmp_path, trained, monkeypatch):
-    """A file with one branch's backbone: both branches start from it, their heads from the seed."""
+    """A file with one branch's backbone: both branches start from it, their heads from the seed; the log names it."""
     prefix = 'branch1.backbone.'
     there = model(trained / 'snapshot' / 'epoch-2.pth')
     weights = {name.removeprefix(prefix): value for name, value in there.items() if name.startswith(prefix)}
-    torch.save({**weights, 'fc.weight': torch.rand(2, 2)}, tmp_path / 'weights.pth')
+    path = tmp_path / 'weights.pth'
+    torch.save({**weights, 'fc.weight': torch.rand(2, 2)}, path)
     seen = []
 
     def run(trainer, logger):
         seen.append({name: value.clone() for name, value in trainer.network.state_dict().items()})
 
     monkeypatch.setattr(Trainer, 'run', run)
-    assert demo.call('train.py', log, pretrained_model=tmp_path / 'weights.pth').status == 0
+    outcome = demo.call('train.py', log, pretrained_model=path)
+    assert outcome.status == 0
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f', weights: {path} (SHA-256 {sha256}), without fc\n' in outcome.stdout
     for name, value in weights.items():
         for branch in (1, 2):
             assert torch.equal(seen[0][f'branch{branch}.backbone.{name}'], value), name
