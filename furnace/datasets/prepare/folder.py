@@ -1,18 +1,9 @@
-"""Turn data as it was downloaded into this project's layout. Everything is checked before anything is written.
-
-From the root of the checkout:
-
-    python -m furnace.datasets.prepare folder ~/camvid DATA/camvid
-    python -m furnace.datasets.prepare folder --help
-"""
+"""``prepare folder``: any folder of images and label maps. Everything is checked before anything is written."""
 
 import argparse
 import json
-import os
 import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +13,10 @@ from tqdm import tqdm
 from furnace.datasets.classes import Classes, read_classes, voc_colormap
 from furnace.datasets.find import Splits, find_frames
 from furnace.datasets.images import VOID, image_size, read_label
+from furnace.datasets.prepare.result import RECORD, already_there, build, write_json
 from furnace.datasets.splits import Pair, write_lists
 from furnace.utils.errors import UserError
 
-RECORD = 'prepared.json'
 WRITTEN = ('images', 'segmentation', 'config_new', 'classes.json', RECORD)
 
 
@@ -75,15 +66,22 @@ def prepare_folder(
     }  # fmt: skip
     if dst == src or src in dst.parents:
         raise UserError(f'{dst} is inside {src}: the source is not written to, give another folder')
-    if _already_there(dst, parameters, force):
-        print(f'{dst} was made from {src} with these parameters before: nothing to do (--force makes it again)')
+    if already_there(dst, WRITTEN, parameters, force):
         return
 
     splits, notes = find_frames(src / images, src / labels, val_share)
     known, ignore_index = _read_classes(classes_path) if classes_path.is_file() else (None, VOID)
     pixels = _check(splits, known, ignore_index)
     found = known or _default_classes(pixels)
-    labeled = _build(dst, splits, found, ignore_index, parameters)
+    labeled = {}
+
+    def write(root: Path) -> dict:
+        pairs = _write_frames(root, splits, ignore_index, link)
+        labeled.update(write_lists(root, pairs, seed))
+        write_json(root / 'classes.json', {'names': found.names, 'colors': found.colors, 'ignore_index': VOID})
+        return {'counts': {'images': {split: len(frames) for split, frames in splits.items()}, 'labeled': labeled}}
+
+    build(dst, WRITTEN, {'command': 'folder', **parameters}, write)
     print('\n'.join([*_report(dst, splits, labeled, found, pixels), *notes]))
 
 
@@ -137,64 +135,6 @@ def _count_ids(image: Path, label: Path, size: tuple[int, int], allowed: np.ndar
     return counts
 
 
-def _already_there(dst: Path, parameters: Mapping, force: bool) -> bool:
-    """Whether ``dst`` is the result of these parameters. Raises UserError where it must not be written to."""
-    if not dst.parent.is_dir():
-        raise UserError(f'{dst.parent}: no such folder; create it first')
-    if dst.exists() and not dst.is_dir():
-        raise UserError(f'{dst} is a file; give a folder')
-    if os.path.ismount(dst):
-        raise UserError(f'{dst} is a mount point, into which a result cannot be moved as a whole; give a folder in it')
-    if not (dst / RECORD).is_file():
-        others = sorted({path.name for path in dst.glob('*')} - {'README.md', '.gitkeep'})
-        if others:
-            raise UserError(f'{dst} already holds {", ".join(others[:3])}: give another folder')
-        return False
-    try:
-        earlier = json.loads((dst / RECORD).read_text(encoding='utf-8'))
-        written, source = set(earlier['files']), earlier['source']
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f'{dst / RECORD} is not a record of this command: give another folder') from None
-    if not force:
-        same = all(earlier.get(key) == value for key, value in parameters.items())
-        if same and all((dst / name).exists() for name in written):
-            return True
-        what = 'is incomplete' if same else f'was made from {source} with other parameters'
-        raise UserError(f'{dst} {what}: give another folder, or --force to replace it')
-    foreign = sorted(_tree(dst, WRITTEN) - written)
-    if foreign:
-        raise UserError(f'{dst}: {", ".join(foreign[:3])} is not of this command; move it away before --force')
-    return False
-
-
-def _tree(folder: Path, entries: Sequence[str]) -> set[str]:
-    """The files of a result, relative to ``folder``, but for the record itself."""
-    paths = [path for entry in entries for path in (folder / entry, *(folder / entry).rglob('*'))]
-    return {
-        path.relative_to(folder).as_posix()
-        for path in paths
-        if (path.is_symlink() or path.is_file()) and path.name != RECORD
-    }
-
-
-def _build(dst: Path, splits: Splits, classes: Classes, ignore_index: int, parameters: Mapping) -> dict[int, int]:
-    """Write all to a temporary folder beside ``dst`` and move it in. Returns {ratio: labelled images}."""
-    temporary = Path(tempfile.mkdtemp(prefix=f'.{dst.name}.', dir=dst.parent))
-    try:
-        new, old = temporary / 'new', temporary / 'old'
-        new.mkdir()
-        pairs = _write_frames(new, splits, ignore_index, parameters['link'])
-        labeled = write_lists(new, pairs, parameters['seed'])
-        _write_json(new / 'classes.json', {'names': classes.names, 'colors': classes.colors, 'ignore_index': VOID})
-        counts = {'images': {split: len(frames) for split, frames in splits.items()}, 'labeled': labeled}
-        record = {'command': 'folder', **parameters, 'counts': counts, 'files': sorted(_tree(new, WRITTEN))}
-        _write_json(new / RECORD, record)
-        _move_in(new, dst, old)
-    finally:
-        shutil.rmtree(temporary)
-    return labeled
-
-
 def _write_frames(root: Path, splits: Splits, ignore_index: int, link: bool) -> dict[str, list[Pair]]:
     """Images and label maps below ``root``. Returns their paths as ``write_lists`` takes them."""
     pairs = {}
@@ -217,32 +157,6 @@ def _write_frames(root: Path, splits: Splits, ignore_index: int, link: bool) -> 
                 pairs[split].append((to_image, to_label))
                 bar.update()
     return pairs
-
-
-def _write_json(path: Path, content: Mapping) -> None:
-    path.write_bytes((json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode())
-
-
-def _move_in(new: Path, dst: Path, old: Path) -> None:
-    """Replace the entries of WRITTEN in ``dst`` by those of ``new``; on any failure put everything back.
-
-    Entries are renamed, not ``dst`` itself: its README.md stays as it is.
-    """
-    created = not dst.exists()
-    moves = [(dst / entry, old / entry) for entry in WRITTEN if (dst / entry).exists()]
-    moves += [(new / entry, dst / entry) for entry in WRITTEN]
-    try:
-        dst.mkdir(exist_ok=True)
-        old.mkdir()
-        for source, target in moves:
-            os.rename(source, target)
-    except BaseException:
-        for source, target in reversed(moves):
-            if target.exists() and not source.exists():
-                os.rename(target, source)
-        if created and dst.exists():
-            dst.rmdir()
-        raise
 
 
 def _report(
@@ -279,45 +193,22 @@ examples:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='python -m furnace.datasets.prepare', description="Bring data into this project's layout."
-    )
-    kinds = parser.add_subparsers(required=True, metavar='KIND')
-    folder = kinds.add_parser(
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """The command line of ``prepare_folder``."""
+    parser = subparsers.add_parser(
         'folder',
         help='any folder of images and label maps',
         description='Bring any folder of images and label maps into the layout of DST.',
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    folder.set_defaults(prepare=prepare_folder)
-    folder.add_argument('src', type=Path, metavar='SRC', help='the data as downloaded; only read')
-    folder.add_argument('dst', type=Path, metavar='DST', help='folder to make, e.g. DATA/camvid')
-    folder.add_argument('--images', default='images', metavar='DIR', help='images, relative to SRC (default: images)')
-    folder.add_argument('--labels', default='labels', metavar='DIR', help='label maps (default: labels)')
-    folder.add_argument('--classes', type=Path, metavar='FILE', help='names, colours, ignore_index (SRC/classes.json)')
-    folder.add_argument('--val-share', type=float, metavar='X', help='make val of the last X of each sequence')
-    folder.add_argument('--seed', type=int, default=12345, help='of the labelled subsets (default: 12345)')
-    folder.add_argument('--link', action='store_true', help='link to the images instead of copying them')
-    folder.add_argument('--force', action='store_true', help='replace an earlier result in DST')
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0, 2 after a mistake (one line on stderr), 130 after Ctrl-C."""
-    arguments = vars(_parser().parse_args(argv))
-    prepare = arguments.pop('prepare')
-    try:
-        prepare(**arguments)
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print('interrupted: nothing was written', file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+    parser.set_defaults(prepare=prepare_folder)
+    parser.add_argument('src', type=Path, metavar='SRC', help='the data as downloaded; only read')
+    parser.add_argument('dst', type=Path, metavar='DST', help='folder to make, e.g. DATA/camvid')
+    parser.add_argument('--images', default='images', metavar='DIR', help='images, relative to SRC (default: images)')
+    parser.add_argument('--labels', default='labels', metavar='DIR', help='label maps (default: labels)')
+    parser.add_argument('--classes', type=Path, metavar='FILE', help='names, colours, ignore_index (SRC/classes.json)')
+    parser.add_argument('--val-share', type=float, metavar='X', help='make val of the last X of each sequence')
+    parser.add_argument('--seed', type=int, default=12345, help='of the labelled subsets (default: 12345)')
+    parser.add_argument('--link', action='store_true', help='link to the images instead of copying them')
+    parser.add_argument('--force', action='store_true', help='replace an earlier result in DST')

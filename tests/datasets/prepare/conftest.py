@@ -1,0 +1,33 @@
+import json
+
+import pytest
+from raw import make_image, make_label
+
+from furnace.datasets.prepare.__main__ import main
+
+COLORS = [[9, 9, 9], [200, 0, 0], [0, 200, 0]]
+
+
+@pytest.fixture
+def src(tmp_path):
+    """Six labelled training frames of two sequences, one without a label, and two of val."""
+    src = tmp_path / 'src'
+    for split, names in ('train', ('a_1', 'a_2', 'a_3', 'b_1', 'b_2', 'b_3')), ('val', ('c_1', 'c_2')):
+        for name in names:
+            make_image(src / f'images/{split}/{name}.png')
+            make_label(src / f'labels/{split}/{name}_gtFine.png')
+    make_image(src / 'images/train/sub/a_9.JPG')
+    (src / 'classes.json').write_text(json.dumps({'names': ['x', 'y', 'z'], 'colors': COLORS, 'ignore_index': 255}))
+    return src
+
+
+@pytest.fixture
+def run(src, tmp_path, capsys):
+    """Runs ``prepare folder`` and returns (status, stdout, last line of stderr)."""
+
+    def run(*options, dst='dst'):
+        status = main(['folder', str(src), str(tmp_path / dst), *map(str, options)])
+        out, err = capsys.readouterr()
+        return status, out, err.strip().splitlines()[-1] if err else ''
+
+    return run
