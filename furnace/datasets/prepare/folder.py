@@ -2,22 +2,16 @@
 
 import argparse
 import json
-import shutil
-from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from tqdm import tqdm
-
-from furnace.datasets.classes import Classes, read_classes, voc_colormap
-from furnace.datasets.find import Splits, find_frames
-from furnace.datasets.images import VOID, image_size, read_label
-from furnace.datasets.prepare.result import RECORD, already_there, build, write_json
-from furnace.datasets.splits import Pair, write_lists
+from furnace.datasets.classes import Classes, read_classes
+from furnace.datasets.find import find_frames
+from furnace.datasets.images import VOID
+from furnace.datasets.prepare.colors import Color, read_ids
+from furnace.datasets.prepare.frames import WRITTEN, make_layout
+from furnace.datasets.prepare.result import already_there, require_outside
 from furnace.utils.errors import UserError
-
-WRITTEN = ('images', 'segmentation', 'config_new', 'classes.json', RECORD)
 
 
 def prepare_folder(
@@ -27,6 +21,7 @@ def prepare_folder(
     images: str = 'images',
     labels: str = 'labels',
     classes: Path | None = None,
+    unknown_void: bool = False,
     val_share: float | None = None,
     seed: int = 12345,
     link: bool = False,
@@ -45,6 +40,7 @@ def prepare_folder(
         images, labels: names of the two folders, relative to ``src``.
         classes: a file as ``read_classes`` reads it, with an optional "ignore_index"; default ``src/classes.json``,
             and where that is missing, "class 0", "class 1", … up to the highest id met, in PASCAL VOC's colours.
+        unknown_void: make void of colours of no class in RGB label maps, instead of refusing them.
         val_share: share of each sequence that becomes val, for images without train and val folders.
         seed: of the labelled subsets.
         link: make symbolic links to the images instead of copies.
@@ -60,29 +56,19 @@ def prepare_folder(
     if seed < 0:
         raise UserError(f'the seed must be 0 or more, not {seed}')
     parameters = {
-        'source': str(src), 'images': images, 'labels': labels,
+        'command': 'folder', 'source': str(src), 'images': images, 'labels': labels,
         'classes': str(classes_path) if classes_path.is_file() else None,
-        'val_share': val_share, 'seed': seed, 'link': link,
+        'unknown_void': unknown_void, 'val_share': val_share, 'seed': seed, 'link': link,
     }  # fmt: skip
-    if dst == src or src in dst.parents:
-        raise UserError(f'{dst} is inside {src}: the source is not written to, give another folder')
+    require_outside(dst, [src])
     if already_there(dst, WRITTEN, parameters, force):
         return
 
     splits, notes = find_frames(src / images, src / labels, val_share)
     known, ignore_index = _read_classes(classes_path) if classes_path.is_file() else (None, VOID)
-    pixels = _check(splits, known, ignore_index)
-    found = known or _default_classes(pixels)
-    labeled = {}
-
-    def write(root: Path) -> dict:
-        pairs = _write_frames(root, splits, ignore_index, link)
-        labeled.update(write_lists(root, pairs, seed))
-        write_json(root / 'classes.json', {'names': found.names, 'colors': found.colors, 'ignore_index': VOID})
-        return {'counts': {'images': {split: len(frames) for split, frames in splits.items()}, 'labeled': labeled}}
-
-    build(dst, WRITTEN, {'command': 'folder', **parameters}, write)
-    print('\n'.join([*_report(dst, splits, labeled, found, pixels), *notes]))
+    read = partial(read_ids, table=known and _color_table(known), unknown=ignore_index if unknown_void else None)
+    make_layout(dst, splits, known, ignore_index, read, parameters)
+    print(*notes, sep='\n', end='\n' * bool(notes))
 
 
 def _read_classes(path: Path) -> tuple[Classes, int]:
@@ -95,99 +81,20 @@ def _read_classes(path: Path) -> tuple[Classes, int]:
     return classes, ignore_index
 
 
-def _default_classes(pixels: Mapping[str, np.ndarray]) -> Classes:
-    """Numbered classes up to the highest id met in any split."""
-    met = np.flatnonzero(sum(pixels.values())[:VOID])
-    if met.size == 0 or met[-1] == 0:
-        raise UserError('the label maps hold fewer than two classes; are they masks with 255 (here void) for a class?')
-    number = int(met[-1]) + 1
-    return Classes(tuple(f'class {i}' for i in range(number)), voc_colormap(number))
-
-
-def _check(splits: Splits, classes: Classes | None, ignore_index: int) -> dict[str, np.ndarray]:
-    """Read every label map and every image's size. Returns int64 (256,) for each split: pixels of each id, void 255."""
-    allowed = np.arange(256) < (len(classes) if classes else VOID)
-    allowed[ignore_index] = True
-    pixels = {split: np.zeros(256, np.int64) for split in splits}
-    with tqdm(total=sum(map(len, splits.values())), desc='checking', unit='image') as bar:
-        for split, frames in splits.items():
-            for image, label, _ in frames:
-                size = image_size(image)
-                if label is not None:
-                    pixels[split] += _count_ids(image, label, size, allowed)
-                bar.update()
-    for counts in pixels.values():  # as they will be written
-        counts[[ignore_index, VOID]] = counts[[VOID, ignore_index]]
-    return pixels
-
-
-def _count_ids(image: Path, label: Path, size: tuple[int, int], allowed: np.ndarray) -> np.ndarray:
-    ids = read_label(label, 256)
-    if ids.shape[::-1] != size:
-        raise UserError(f'{label} is {ids.shape[1]}x{ids.shape[0]} pixels, its image {image} is {size[0]}x{size[1]}')
-    counts = np.bincount(ids.ravel(), minlength=256)
-    wrong = np.flatnonzero((counts > 0) & ~allowed)
-    if wrong.size:
-        names = ', '.join(map(str, wrong[:8])) + (', …' if wrong.size > 8 else '')
-        raise UserError(
-            f'{label}: ids {names} are neither classes nor the ignore index: label ids instead of train ids?'
-        )
-    return counts
-
-
-def _write_frames(root: Path, splits: Splits, ignore_index: int, link: bool) -> dict[str, list[Pair]]:
-    """Images and label maps below ``root``. Returns their paths as ``write_lists`` takes them."""
-    pairs = {}
-    with tqdm(total=sum(map(len, splits.values())), desc='writing', unit='image') as bar:
-        for split, frames in splits.items():
-            pairs[split] = []
-            for image, label, name in frames:
-                to_image = f'images/{split}/{name}{image.suffix}'
-                to_label = f'segmentation/{split}/{name}.png' if label else None
-                (root / to_image).parent.mkdir(parents=True, exist_ok=True)
-                if link:
-                    (root / to_image).symlink_to(image.resolve())
-                else:
-                    shutil.copy2(image, root / to_image)
-                if label and to_label:
-                    (root / to_label).parent.mkdir(parents=True, exist_ok=True)
-                    ids = read_label(label, 256)
-                    ids[ids == ignore_index] = VOID
-                    Image.fromarray(ids).save(root / to_label)
-                pairs[split].append((to_image, to_label))
-                bar.update()
-    return pairs
-
-
-def _report(
-    dst: Path, splits: Splits, labeled: Mapping[int, int], classes: Classes, pixels: Mapping[str, np.ndarray]
-) -> Iterator[str]:
-    """The lines printed at the end."""
-    yield f'{dst}: ' + ', '.join(f'{len(frames)} images for {split}' for split, frames in splits.items())
-    bare = sum(frame.label is None for frame in splits['train'])
-    yield (
-        'labelled images of train: '
-        + ', '.join(f'1/{r} {n}' for r, n in labeled.items())
-        + (f' ({bare} have no label and are only in the unlabelled lists)' if bare else '')
-    )
-    width = max(map(len, (*classes.names, 'pixels of')))
-    yield f'{"pixels of":{width + 5}}' + ''.join(f'{split:>9}' for split in pixels)
-    for i, name in [*enumerate(classes.names), (VOID, 'void')]:
-        shares = (counts[i] / max(counts.sum(), 1) for counts in pixels.values())
-        yield f'{i:>3}  {name:{width}}' + ''.join(f'{share:>9.2%}' for share in shares)
-    yield 'for config.py:'
-    yield f'C.num_classes = {len(classes)}'
-    yield f'C.num_train_imgs = {len(splits["train"])}'
-    yield f'C.num_eval_imgs = {len(splits["val"])}'
+def _color_table(classes: Classes) -> dict[Color, int]:
+    """The id of each colour that is of one class alone."""
+    return {color: i for i, color in enumerate(classes.colors) if classes.colors.count(color) == 1}
 
 
 EXAMPLES = """\
 SRC holds images/{train,val[,test]} and labels/{train,val[,test]}; a label map is a grey or palette PNG of class ids
-with the image's name (x.png, or x_gtFine.png, x_label.png, x_mask.png and the like). Training images may lack a label.
+with the image's name (x.png, or x_gtFine.png, x_label.png, x_mask.png and the like), or an RGB image of the colours in
+classes.json: {"names": ["road", "car"], "colors": [[128, 64, 128], [0, 0, 142]]}. Training images may lack a label.
 
 examples:
   python -m furnace.datasets.prepare folder ~/camvid DATA/camvid
   python -m furnace.datasets.prepare folder ~/roads DATA/roads --images rgb --labels masks --classes roads.json
+  python -m furnace.datasets.prepare folder ~/drawn DATA/drawn --unknown-void      (RGB maps; other colours are void)
   python -m furnace.datasets.prepare folder ~/video DATA/video --val-share 0.2     (images not in train/ and val/)
   python -m furnace.datasets.prepare folder ~/big DATA/big --link                  (links to the images, no copies)
 """
@@ -208,6 +115,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--images', default='images', metavar='DIR', help='images, relative to SRC (default: images)')
     parser.add_argument('--labels', default='labels', metavar='DIR', help='label maps (default: labels)')
     parser.add_argument('--classes', type=Path, metavar='FILE', help='names, colours, ignore_index (SRC/classes.json)')
+    parser.add_argument('--unknown-void', action='store_true', help='other colours of RGB label maps are void')
     parser.add_argument('--val-share', type=float, metavar='X', help='make val of the last X of each sequence')
     parser.add_argument('--seed', type=int, default=12345, help='of the labelled subsets (default: 12345)')
     parser.add_argument('--link', action='store_true', help='link to the images instead of copying them')

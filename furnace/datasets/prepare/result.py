@@ -10,6 +10,14 @@ from pathlib import Path
 from furnace.utils.errors import UserError
 
 RECORD = 'prepared.json'
+PARTIAL = '.partial'
+
+
+def require_outside(dst: Path, sources: Sequence[Path]) -> None:
+    """Raises UserError where ``dst`` is one of the sources or inside of one: sources are only read."""
+    for source in sources:
+        if source == dst or source in dst.parents:
+            raise UserError(f'{dst} is inside {source}: the source is not written to, give another folder')
 
 
 def already_there(dst: Path, entries: Sequence[str], parameters: Mapping, force: bool) -> bool:
@@ -27,10 +35,8 @@ def already_there(dst: Path, entries: Sequence[str], parameters: Mapping, force:
         raise UserError(f'{dst.parent}: no such folder; create it first')
     if dst.exists() and not dst.is_dir():
         raise UserError(f'{dst} is a file; give a folder')
-    if os.path.ismount(dst):
-        raise UserError(f'{dst} is a mount point, into which a result cannot be moved as a whole; give a folder in it')
     if not (dst / RECORD).is_file():
-        others = sorted({path.name for path in dst.glob('*')} - {'README.md', '.gitkeep'})
+        others = sorted({path.name for path in dst.glob('*')} - {'README.md', '.gitkeep', PARTIAL})
         if others:
             raise UserError(f'{dst} already holds {", ".join(others[:3])}: give another folder')
         return False
@@ -59,19 +65,63 @@ def build(dst: Path, entries: Sequence[str], parameters: Mapping, write: Callabl
         entries, parameters: as in ``already_there``.
         write: writes below the folder it is given, and returns what the record tells besides.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=f'.{dst.name}.', dir=dst.parent))
+    # Renaming works on one disk only, so inside of a mount point.
+    temporary = Path(tempfile.mkdtemp(prefix=f'.{dst.name}.', dir=dst if os.path.ismount(dst) else dst.parent))
     try:
-        new = temporary / 'new'
-        new.mkdir()
-        told = write(new)
-        write_json(new / RECORD, {**parameters, **told, 'files': sorted(_tree(new, entries))})
-        _move_in(new, dst, temporary / 'old', entries)
+        _write_and_move_in(temporary, dst, entries, parameters, write)
     finally:
         shutil.rmtree(temporary)
 
 
+def build_in_steps(dst: Path, entries: Sequence[str], parameters: Mapping, write: Callable[[Path], Mapping]) -> None:
+    """As ``build``, for large data: what was written before an interruption stays, and ``write`` finds it again.
+
+    It stays in ``dst/.partial`` until all is there. ``write`` leaves out files that exist, and so must write each as
+    a whole (``write_whole``). What other parameters left there is deleted.
+
+    Raises:
+        UserError: that of ``write``, and where the work done is kept.
+    """
+    temporary = dst / PARTIAL
+    begun = temporary / 'parameters.json'
+    if temporary.exists() and not (begun.is_file() and begun.read_bytes() == _as_json(parameters)):
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True, exist_ok=True)
+    write_whole(begun, _as_json(parameters))
+    try:
+        _write_and_move_in(temporary, dst, entries, parameters, write)
+    except (UserError, OSError) as error:
+        raise UserError(f'{error} (what is done is kept in {temporary}; the same command goes on there)') from None
+    shutil.rmtree(temporary)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write to another name, then rename: a file of this name is always whole. Makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Mapping) -> None:
-    path.write_bytes((json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode())
+    path.write_bytes(_as_json(content))
+
+
+def _as_json(content: Mapping) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode()
+
+
+def _write_and_move_in(
+    temporary: Path, dst: Path, entries: Sequence[str], parameters: Mapping, write: Callable[[Path], Mapping]
+) -> None:
+    new = temporary / 'new'
+    new.mkdir(exist_ok=True)
+    told = write(new)
+    write_json(new / RECORD, {**parameters, **told, 'files': sorted(_tree(new, entries))})
+    _move_in(new, dst, temporary / 'old', entries)
 
 
 def _tree(folder: Path, entries: Sequence[str]) -> set[str]:
@@ -94,7 +144,7 @@ def _move_in(new: Path, dst: Path, old: Path, entries: Sequence[str]) -> None:
     moves += [(new / entry, dst / entry) for entry in entries]
     try:
         dst.mkdir(exist_ok=True)
-        old.mkdir()
+        old.mkdir(exist_ok=True)
         for source, target in moves:
             os.rename(source, target)
     except BaseException:

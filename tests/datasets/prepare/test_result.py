@@ -98,7 +98,7 @@ def test_destination_is_a_file(run, tmp_path):
 
 
 @pytest.mark.parametrize('error, status', [(KeyboardInterrupt(), 130), (OSError('disk full'), 2)])
-@pytest.mark.parametrize('place', ['shutil.copy2', 'furnace.datasets.prepare.folder.write_lists'])
+@pytest.mark.parametrize('place', ['shutil.copy2', 'furnace.datasets.prepare.frames.write_lists'])
 def test_interrupted(run, tmp_path, monkeypatch, error, status, place):
     def stop(*_):
         raise error
