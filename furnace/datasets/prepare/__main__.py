@@ -10,12 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from furnace.datasets.prepare import city, folder
+from furnace.datasets.prepare import camvid, city, folder, voc
 from furnace.utils.errors import RunError, UserError
 
 # Each has add_parser(subparsers), which sets the default ``prepare``: a function of the parsed arguments, by name, that
 # returns the exit status (None is 0).
-SUBCOMMANDS = (folder, city)
+SUBCOMMANDS = (folder, camvid, city, voc)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -130,7 +130,7 @@ leftImg8bit_trainextra.zip adds unlabelled images. After an interruption the sam
 
 examples:
   python -m furnace.datasets.prepare city ~/leftImg8bit_trainvaltest.zip ~/gtFine_trainvaltest.zip DATA/city
-  python -m furnace.datasets.prepare city ~/downloads DATA/city --lists ~/TorchSemiSeg/DATA/city/config_new
+  python -m furnace.datasets.prepare city ~/downloads DATA/city --lists CPS/DATA/city/config_new
   python -m furnace.datasets.prepare city ~/cityscapes DATA/city --link            (links to the images, no copies)
 """
 

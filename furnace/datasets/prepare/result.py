@@ -141,7 +141,7 @@ def _move_in(new: Path, dst: Path, old: Path, entries: Sequence[str]) -> None:
     """
     created = not dst.exists()
     moves = [(dst / entry, old / entry) for entry in entries if (dst / entry).exists()]
-    moves += [(new / entry, dst / entry) for entry in entries]
+    moves += [(new / entry, dst / entry) for entry in entries if (new / entry).exists()]
     try:
         dst.mkdir(exist_ok=True)
         old.mkdir(exist_ok=True)
