@@ -93,6 +93,8 @@ def _tar(path: Path, number: int, stack: contextlib.ExitStack) -> Iterator[tuple
         archive.fileobj.seek(archive.offset)
         if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise EOFError('no end mark')
+        while archive.fileobj.read(1 << 20):  # to the checksum of a compressed one
+            pass
     for place, member in enumerate(members):
         _check_name(path, member.name, is_link=not (member.isfile() or member.isdir()))
         if member.isfile():

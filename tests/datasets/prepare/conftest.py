@@ -22,12 +22,18 @@ def src(tmp_path):
 
 
 @pytest.fixture
-def run(src, tmp_path, capsys):
-    """Runs ``prepare folder`` and returns (status, stdout, last line of stderr)."""
+def command(capsys):
+    """Runs ``prepare`` with arguments of any type and returns (status, stdout, last line of stderr)."""
 
-    def run(*options, dst='dst'):
-        status = main(['folder', str(src), str(tmp_path / dst), *map(str, options)])
+    def command(*arguments):
+        status = main([*map(str, arguments)])
         out, err = capsys.readouterr()
         return status, out, err.strip().splitlines()[-1] if err else ''
 
-    return run
+    return command
+
+
+@pytest.fixture
+def run(command, src, tmp_path):
+    """Runs ``prepare folder``, as ``command``."""
+    return lambda *options, dst='dst': command('folder', src, tmp_path / dst, *options)
