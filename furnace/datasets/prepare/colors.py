@@ -30,10 +30,9 @@ def read_ids(path: Path, table: Mapping[Color, int] | None, unknown: int | None)
             '--classes FILE with the colours of the classes reads it'
         )
     pixels = read_image(path).astype(np.int32) @ (1 << 16, 1 << 8, 1)
-    colors = sorted(table)
-    keys = np.array(colors, np.int32).reshape(-1, 3) @ (1 << 16, 1 << 8, 1)
-    ids = np.array([table[color] for color in colors], np.uint8)
-    place = np.searchsorted(keys[:-1], pixels)
+    codes = sorted(((r << 16) + (g << 8) + b, id_) for (r, g, b), id_ in table.items())
+    keys, ids = np.array([*codes, (1 << 24, 0)]).T  # the last is no colour: every pixel finds a place
+    place = np.searchsorted(keys, pixels)
     known = keys[place] == pixels
     if unknown is None and not known.all():
         code = int(pixels[~known][0])
@@ -42,7 +41,7 @@ def read_ids(path: Path, table: Mapping[Color, int] | None, unknown: int | None)
             f'{path}: {(~known).sum()} pixels of an RGB label map have colours of no class (or of two), such as '
             f'{color}; name them in classes.json, use --unknown-void, or maps of one 8-bit channel of ids'
         )
-    return np.where(known, ids[place], np.uint8(unknown or 0))
+    return np.where(known, ids[place], unknown or 0).astype(np.uint8)
 
 
 def _is_rgb(path: Path) -> bool:
