@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def prepare_city(
 
         def write(root: Path) -> Mapping:
             write_pairs(root, pairs, _train_ids, link)
+            shutil.rmtree(root / 'config_new', ignore_errors=True)
             for name, content in lines.items():
                 (root / 'config_new' / name).parent.mkdir(parents=True, exist_ok=True)
                 write_list(root / 'config_new' / name, content)
@@ -92,7 +94,11 @@ def prepare_city(
 
 def _find(entries: Mapping[str, Entry]) -> tuple[dict[str, list[Pair]], list[str]]:
     images, labels = (
-        {(match['split'], match['stem']): entry for name, entry in entries.items() if (match := form.fullmatch(name))}
+        {
+            (match['split'], match['stem']): entry
+            for name, entry in reversed(entries.items())  # the first of two counts
+            if (match := form.fullmatch(name))
+        }
         for form in (_IMAGE, _LABEL)
     )
     for found, what in (images, 'leftImg8bit/{train,val,test}/CITY/…_leftImg8bit.png'), (

@@ -48,10 +48,13 @@ def already_there(dst: Path, entries: Sequence[str], parameters: Mapping, force:
     if not force:
         same = all(earlier.get(key) == value for key, value in parameters.items())
         if same and all((dst / name).exists() for name in written):
+            shutil.rmtree(dst / PARTIAL, ignore_errors=True)  # of a call that was interrupted while clearing up
             print(f'{dst} was made from {source} with these parameters before: nothing to do (--force makes it again)')
             return True
         what = 'is incomplete' if same else f'was made from {source} with other parameters'
         raise UserError(f'{dst} {what}: give another folder, or --force to replace it')
+    if any(name.split('/')[0] not in entries for name in written):
+        raise UserError(f'{dst} was made from {source} in another layout: give another folder')
     foreign = sorted(_tree(dst, entries) - written)
     if foreign:
         raise UserError(f'{dst}: {", ".join(foreign[:3])} is not of this command; move it away before --force')

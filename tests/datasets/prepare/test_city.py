@@ -149,6 +149,25 @@ def test_interrupted_while_moving_in(run, tmp_path, monkeypatch, after):
     assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
 
 
+def test_what_an_interrupted_clearing_up_left_goes(run, tmp_path):
+    run()
+    make_image(tmp_path / 'dst/.partial/old/images/x.png')
+    assert 'nothing to do' in run()[1]
+    assert not (tmp_path / 'dst/.partial').exists()
+
+
+def test_another_layout_is_not_replaced(run, command, tmp_path):
+    for split in 'train', 'val':
+        make_image(tmp_path / f'other/images/{split}/x_{split}.png')
+        make_label(tmp_path / f'other/labels/{split}/x_{split}.png')
+    command('folder', tmp_path / 'other', tmp_path / 'dst')
+    before = snapshot(tmp_path / 'dst')
+    status, _, error = run('--force')
+    assert status == 2
+    assert 'another layout' in error
+    assert snapshot(tmp_path / 'dst') == before
+
+
 def test_other_parameters_start_anew(run, raw, tmp_path):
     label = raw / 'gtFine/val/lindau/lindau_000001_000019_gtFine_labelIds.png'
     good = label.read_bytes()
@@ -168,6 +187,8 @@ def test_link(run, raw, tmp_path):
     assert run('--link')[0] == 0
     image = tmp_path / 'dst/images/test/bonn_000000_000019.png'
     assert os.readlink(image) == str(raw / 'leftImg8bit/test/bonn/bonn_000000_000019_leftImg8bit.png')
+    pack(raw / 'leftImg8bit', raw / 'leftImg8bit_trainvaltest.zip')
+    assert run('--link', dst='both')[0] == 0  # the folder counts before the archive
     archive = pack(raw / 'leftImg8bit', tmp_path / 'leftImg8bit.zip')
     status, _, error = run('--link', src=(archive, raw / 'gtFine'), dst='other')
     assert status == 2
