@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,6 +123,25 @@ def test_an_interrupted_call_is_completed_by_the_next(run, tmp_path, monkeypatch
     kept = {name.removeprefix('.partial/new/'): made for name, made in done.items()}
     assert len(kept) == after
     assert kept.items() <= snapshot(tmp_path / 'dst').items()  # their times, too
+    assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('after', [0, 1, 8, 9])
+def test_half_a_file_is_never_taken_for_whole(run, tmp_path, monkeypatch, after):
+    write, calls = Path.write_bytes, []
+
+    def stop_once(path, data):
+        calls.append(path)
+        if len(calls) > after + 1:  # parameters.json is the first
+            write(path, data[:20])
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    run(dst='whole')
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'write_bytes', stop_once)
+        assert run()[0] == 130
+    assert run()[0] == 0
     assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
 
 
