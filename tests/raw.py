@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+COLORS = [[9, 9, 9], [200, 0, 0], [0, 200, 0]]
+
 
 def make_image(path, size=(8, 6)):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,14 @@ def pack(folder, archive):
         with tarfile.open(archive, 'w:gz' if archive.suffix == '.tgz' else 'w') as file:
             file.add(folder, folder.name)
     return archive
+
+
+def voc_archives(raw, folder):
+    """What ``make_voc`` made, packed as VOC and SBD are."""
+    return [
+        pack(raw / 'VOCdevkit', folder / 'VOCtrainval_11-May-2012.tar'),
+        pack(raw / 'benchmark_RELEASE', folder / 'benchmark.tgz'),
+    ]
 
 
 def contents(folder):

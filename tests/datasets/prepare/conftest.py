@@ -1,11 +1,9 @@
 import json
 
 import pytest
-from raw import make_image, make_label
+from raw import COLORS, make_city, make_image, make_label, make_voc
 
 from furnace.datasets.prepare.__main__ import main
-
-COLORS = [[9, 9, 9], [200, 0, 0], [0, 200, 0]]
 
 
 @pytest.fixture
@@ -37,3 +35,28 @@ def command(capsys):
 def run(command, src, tmp_path):
     """Runs ``prepare folder``, as ``command``."""
     return lambda *options, dst='dst': command('folder', src, tmp_path / dst, *options)
+
+
+@pytest.fixture
+def raw_city(tmp_path):
+    return make_city(tmp_path / 'raw')
+
+
+@pytest.fixture
+def city(command, raw_city, tmp_path):
+    return lambda *options, src=(raw_city,), dst='dst': command('city', *src, tmp_path / dst, *options)
+
+
+@pytest.fixture
+def raw_voc(tmp_path):
+    return make_voc(tmp_path / 'raw')
+
+
+@pytest.fixture
+def voc(command, raw_voc, tmp_path):
+    """With SegmentationClassAug, where no sources are given."""
+
+    def voc(*options, src=(raw_voc / 'VOCdevkit', raw_voc / 'SegmentationClassAug'), dst='dst'):
+        return command('voc', *src, tmp_path / dst, *options)
+
+    return voc

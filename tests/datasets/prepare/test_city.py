@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from raw import contents, lines_of, make_city, make_image, make_label, pack, snapshot
+from raw import contents, lines_of, make_image, make_label, pack, snapshot
 from samples import SHARED, needs_shared
 
 from furnace.datasets.images import read_label
@@ -16,22 +16,12 @@ SUBSET = 'config_new/subset_train/train_aug_{}_1-{}.txt'
 CPS = SHARED / 'splits/city/config_new'
 
 
-@pytest.fixture
-def raw(tmp_path):
-    return make_city(tmp_path / 'raw')
-
-
-@pytest.fixture
-def run(command, raw, tmp_path):
-    return lambda *options, src=(raw,), dst='dst': command('city', *src, tmp_path / dst, *options)
-
-
-def test_layout(run, raw, tmp_path):
-    before = snapshot(raw)
-    status, out, _ = run()
+def test_layout(city, raw_city, tmp_path):
+    before = snapshot(raw_city)
+    status, out, _ = city()
     dst = tmp_path / 'dst'
     assert status == 0
-    assert snapshot(raw) == before
+    assert snapshot(raw_city) == before
     assert sorted(path.name for path in dst.iterdir()) == ['config_new', 'images', 'prepared.json', 'segmentation']
     for split, n in ('train', 4), ('val', 2), ('test', 1):
         lines = lines_of(dst / f'config_new/{split}.txt')
@@ -41,7 +31,7 @@ def test_layout(run, raw, tmp_path):
     name = 'lindau_000000_000019'
     assert f'/images/val/{name}.png\t/segmentation/val/{name}_gtFine.png' in lines_of(dst / 'config_new/val.txt')
     assert lines_of(dst / 'config_new/test.txt') == ['/images/test/bonn_000000_000019.png']
-    original = raw / f'leftImg8bit/val/lindau/{name}_leftImg8bit.png'
+    original = raw_city / f'leftImg8bit/val/lindau/{name}_leftImg8bit.png'
     assert (dst / f'images/val/{name}.png').read_bytes() == original.read_bytes()
     train = set(lines_of(dst / 'config_new/train.txt'))
     labeled = [set(lines_of(dst / SUBSET.format('labeled', r))) for r in RATIOS]
@@ -52,11 +42,11 @@ def test_layout(run, raw, tmp_path):
     assert json.loads((dst / 'prepared.json').read_text())['counts']['images']['train'] == 4
 
 
-def test_label_ids_become_train_ids(run, raw, tmp_path):
+def test_label_ids_become_train_ids(city, raw_city, tmp_path):
     ids = [0, 4, 7, 8, 9, 11, 12, 13, 14, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 255]
     train_ids = [255, 255, 0, 1, 255, 2, 3, 4, 255, 5, 255, *range(6, 16), 255, 255, 16, 17, 18, 255]
-    make_label(raw / 'gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png', ids)
-    assert run()[0] == 0
+    make_label(raw_city / 'gtFine/val/lindau/lindau_000000_000019_gtFine_labelIds.png', ids)
+    assert city()[0] == 0
     path = tmp_path / 'dst/segmentation/val/lindau_000000_000019_gtFine.png'
     np.testing.assert_array_equal(read_label(path, 19), np.resize(train_ids, (6, 8)))
     with Image.open(path) as image:
@@ -64,29 +54,29 @@ def test_label_ids_become_train_ids(run, raw, tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['folders', 'archives', 'archives in a folder'])
-def test_any_source_gives_the_same(run, raw, tmp_path, kind):
-    run()
-    folders = raw / 'leftImg8bit', raw / 'gtFine'
+def test_any_source_gives_the_same(city, raw_city, tmp_path, kind):
+    city()
+    folders = raw_city / 'leftImg8bit', raw_city / 'gtFine'
     archives = [pack(folder, tmp_path / f'in/{folder.name}_trainvaltest.zip') for folder in folders]
     src = {'folders': folders, 'archives': archives, 'archives in a folder': (tmp_path / 'in',)}[kind]
-    assert run(src=src, dst='other')[0] == 0
+    assert city(src=src, dst='other')[0] == 0
     assert contents(tmp_path / 'other') == contents(tmp_path / 'dst')
 
 
-def test_second_call_does_nothing(run, tmp_path):
-    run()
+def test_second_call_does_nothing(city, tmp_path):
+    city()
     before = snapshot(tmp_path)
-    status, out, _ = run()
+    status, out, _ = city()
     assert (status, snapshot(tmp_path)) == (0, before)
     assert 'nothing to do' in out
-    assert '--force' in run('--seed', 1)[2]
-    assert run('--seed', 2, '--force')[0] == 0
+    assert '--force' in city('--seed', 1)[2]
+    assert city('--seed', 2, '--force')[0] == 0
 
 
-def test_train_extra_is_unlabeled(run, raw, tmp_path):
+def test_train_extra_is_unlabeled(city, raw_city, tmp_path):
     make_image(tmp_path / 'leftImg8bit/train_extra/jena/jena_000000_000001_leftImg8bit.png')
     extra = pack(tmp_path / 'leftImg8bit', tmp_path / 'leftImg8bit_trainextra.zip')
-    status, out, _ = run(src=(raw, extra))
+    status, out, _ = city(src=(raw_city, extra))
     assert status == 0
     assert 'train_extra: 1 images' in out
     line = '/images/train_extra/jena_000000_000001.png'
@@ -99,7 +89,7 @@ def test_train_extra_is_unlabeled(run, raw, tmp_path):
 
 @pytest.mark.parametrize('after', [0, 3, 8, 12])
 @pytest.mark.parametrize('moment', ['before', 'half'])
-def test_an_interrupted_call_is_completed_by_the_next(run, tmp_path, monkeypatch, after, moment):
+def test_an_interrupted_call_is_completed_by_the_next(city, tmp_path, monkeypatch, after, moment):
     write, calls = pairs.write_whole, []
 
     def stop_once(path, data):
@@ -111,15 +101,15 @@ def test_an_interrupted_call_is_completed_by_the_next(run, tmp_path, monkeypatch
             path.with_name(f'.{path.name}.tmp').write_bytes(data[:20])
         raise KeyboardInterrupt
 
-    run(dst='whole')
+    city(dst='whole')
     with monkeypatch.context() as patch:
         patch.setattr(pairs, 'write_whole', stop_once)
-        status, _, error = run()
+        status, _, error = city()
     assert status == 130
     assert 'the same command' in error
     assert [path.name for path in (tmp_path / 'dst').iterdir()] == ['.partial']
     done = {name: made for name, made in snapshot(tmp_path / 'dst').items() if name.endswith('.png')}
-    assert run()[0] == 0
+    assert city()[0] == 0
     kept = {name.removeprefix('.partial/new/'): made for name, made in done.items()}
     assert len(kept) == after
     assert kept.items() <= snapshot(tmp_path / 'dst').items()  # their times, too
@@ -127,7 +117,7 @@ def test_an_interrupted_call_is_completed_by_the_next(run, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize('after', [0, 1, 8, 9])
-def test_half_a_file_is_never_taken_for_whole(run, tmp_path, monkeypatch, after):
+def test_half_a_file_is_never_taken_for_whole(city, tmp_path, monkeypatch, after):
     write, calls = Path.write_bytes, []
 
     def stop_once(path, data):
@@ -137,17 +127,17 @@ def test_half_a_file_is_never_taken_for_whole(run, tmp_path, monkeypatch, after)
             raise KeyboardInterrupt
         return write(path, data)
 
-    run(dst='whole')
+    city(dst='whole')
     with monkeypatch.context() as patch:
         patch.setattr(Path, 'write_bytes', stop_once)
-        assert run()[0] == 130
-    assert run()[0] == 0
+        assert city()[0] == 130
+    assert city()[0] == 0
     assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
 
 
 @pytest.mark.parametrize('after', [0, 3, 4, 6, 7, 8])
-def test_interrupted_while_moving_in(run, tmp_path, monkeypatch, after):
-    run('--seed', 1)
+def test_interrupted_while_moving_in(city, tmp_path, monkeypatch, after):
+    city('--seed', 1)
     found = contents(tmp_path / 'dst')
     rename, calls = os.rename, []
 
@@ -159,73 +149,73 @@ def test_interrupted_while_moving_in(run, tmp_path, monkeypatch, after):
 
     with monkeypatch.context() as patch:
         patch.setattr('os.rename', stop_once)
-        status = run('--force')[0]
+        status = city('--force')[0]
     if status == 130:
         assert {k: v for k, v in contents(tmp_path / 'dst').items() if not k.startswith('.partial')} == found
     else:
         assert (status, len(calls)) == (0, 8)
-    assert run('--force')[0] == 0
-    run(dst='whole')
+    assert city('--force')[0] == 0
+    city(dst='whole')
     assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
 
 
-def test_what_an_interrupted_clearing_up_left_goes(run, tmp_path):
-    run()
+def test_what_an_interrupted_clearing_up_left_goes(city, tmp_path):
+    city()
     make_image(tmp_path / 'dst/.partial/old/images/x.png')
-    assert 'nothing to do' in run()[1]
+    assert 'nothing to do' in city()[1]
     assert not (tmp_path / 'dst/.partial').exists()
 
 
-def test_another_layout_is_not_replaced(run, command, tmp_path):
+def test_another_layout_is_not_replaced(city, command, tmp_path):
     for split in 'train', 'val':
         make_image(tmp_path / f'other/images/{split}/x_{split}.png')
         make_label(tmp_path / f'other/labels/{split}/x_{split}.png')
     command('folder', tmp_path / 'other', tmp_path / 'dst')
     before = snapshot(tmp_path / 'dst')
-    status, _, error = run('--force')
+    status, _, error = city('--force')
     assert status == 2
     assert 'another layout' in error
     assert snapshot(tmp_path / 'dst') == before
 
 
-def test_other_parameters_start_anew(run, raw, tmp_path):
-    label = raw / 'gtFine/val/lindau/lindau_000001_000019_gtFine_labelIds.png'
+def test_other_parameters_start_anew(city, raw_city, tmp_path):
+    label = raw_city / 'gtFine/val/lindau/lindau_000001_000019_gtFine_labelIds.png'
     good = label.read_bytes()
     label.write_bytes(good[:40])
-    status, out, error = run()
+    status, out, error = city()
     assert (status, out) == (2, '')
     for word in str(label), 'can be decoded', '(what is done is kept in ':
         assert word in error
     label.write_bytes(good)
     (tmp_path / 'dst/.partial/new/images/train/aachen_000000_000019.png').write_bytes(b'of other parameters')
-    assert run('--seed', 1)[0] == 0
+    assert city('--seed', 1)[0] == 0
     assert b'of other parameters' not in contents(tmp_path / 'dst').values()
     assert not (tmp_path / 'dst/.partial').exists()
 
 
-def test_link(run, raw, tmp_path):
-    assert run('--link')[0] == 0
+def test_link(city, raw_city, tmp_path):
+    assert city('--link')[0] == 0
     image = tmp_path / 'dst/images/test/bonn_000000_000019.png'
-    assert os.readlink(image) == str(raw / 'leftImg8bit/test/bonn/bonn_000000_000019_leftImg8bit.png')
-    pack(raw / 'leftImg8bit', raw / 'leftImg8bit_trainvaltest.zip')
-    assert run('--link', dst='both')[0] == 0  # the folder counts before the archive
-    archive = pack(raw / 'leftImg8bit', tmp_path / 'leftImg8bit.zip')
-    status, _, error = run('--link', src=(archive, raw / 'gtFine'), dst='other')
+    assert os.readlink(image) == str(raw_city / 'leftImg8bit/test/bonn/bonn_000000_000019_leftImg8bit.png')
+    pack(raw_city / 'leftImg8bit', raw_city / 'leftImg8bit_trainvaltest.zip')
+    assert city('--link', dst='both')[0] == 0  # the folder counts before the archive
+    archive = pack(raw_city / 'leftImg8bit', tmp_path / 'leftImg8bit.zip')
+    status, _, error = city('--link', src=(archive, raw_city / 'gtFine'), dst='other')
     assert status == 2
     assert str(archive) in error
     assert not (tmp_path / 'other').exists()
 
 
-def _without_labels(raw):
-    (raw / 'gtFine').rename(raw / 'gtCoarse')
+def _without_labels(raw_city):
+    (raw_city / 'gtFine').rename(raw_city / 'gtCoarse')
 
 
-def _without_a_label(raw):
-    next((raw / 'gtFine/val').rglob('*_labelIds.png')).unlink()
+def _without_a_label(raw_city):
+    next((raw_city / 'gtFine/val').rglob('*_labelIds.png')).unlink()
 
 
-def _without_train(raw):
-    (raw / 'leftImg8bit/train').rename(raw / 'leftImg8bit/other')
+def _without_train(raw_city):
+    (raw_city / 'leftImg8bit/train').rename(raw_city / 'leftImg8bit/other')
 
 
 @pytest.mark.parametrize(
@@ -236,91 +226,42 @@ def _without_train(raw):
         (_without_train, ('no images for train',)),
     ],
 )
-def test_incomplete_downloads(run, raw, tmp_path, spoil, words):
-    spoil(raw)
-    status, out, error = run()
+def test_incomplete_downloads(city, raw_city, tmp_path, spoil, words):
+    spoil(raw_city)
+    status, out, error = city()
     assert (status, out) == (2, '')
     assert all(word in error for word in words)
     assert not (tmp_path / 'dst').exists()
 
 
 @pytest.mark.parametrize('ids, size, words', [((0, 34), (8, 6), 'ids 34'), ((7,), (6, 8), 'is 6x8 pixels')])
-def test_bad_label(run, raw, tmp_path, ids, size, words):
-    label = raw / 'gtFine/train/ulm/ulm_000001_000019_gtFine_labelIds.png'
+def test_bad_label(city, raw_city, tmp_path, ids, size, words):
+    label = raw_city / 'gtFine/train/ulm/ulm_000001_000019_gtFine_labelIds.png'
     make_label(label, ids, size)
-    status, _, error = run()
+    status, _, error = city()
     assert status == 2
     assert str(label) in error
     assert words in error
     assert [path.name for path in (tmp_path / 'dst').iterdir()] == ['.partial']
 
 
-def test_bad_seed(run):
-    assert 'seed' in run('--seed', -1)[2]
+def test_bad_seed(city):
+    assert 'seed' in city('--seed', -1)[2]
 
 
-@pytest.fixture
-def published(run, tmp_path):
-    """Lists as they are published: with labels in every line, CRLF, another order."""
-    run('--seed', 3, dst='drawn')
-    config = tmp_path / 'drawn/config_new'
-    for path in config.rglob('*.txt'):
-        lines = [line if '\t' in line else f'{line}\t/segmentation/test/none.png' for line in lines_of(path)]
-        path.write_bytes('\r\n'.join(reversed(lines)).encode())
-    return config
-
-
-def test_published_lists(run, published, tmp_path):
-    status, out, _ = run('--lists', published)
-    assert status == 0
-    assert 'not the published' not in out
-    for path in published.rglob('*.txt'):
-        taken = lines_of(tmp_path / 'dst/config_new' / path.relative_to(published))
-        if path.name == 'test.txt':
-            assert taken == ['/images/test/bonn_000000_000019.png']  # that label was not found
-        else:
-            assert taken == lines_of(path)
-
-
-@pytest.mark.parametrize(
-    'name, line, words',
-    [
-        ('val.txt', '/images/val/no.png\t/segmentation/val/no_gtFine.png', ('1 of 3 images', 'images/val/no.png')),
-        ('val.txt', '/images/train/aachen_000000_000019.png\t/x.png', ('another label', 'aachen_000000_000019')),
-        ('train.txt', '/images/train/aachen_000000_000019.png', ('another label',)),
-        ('train.txt', 'a\tb\tc', ('line 5',)),
-        ('subset_train/train_aug_unlabeled_1-2.txt', None, ('2 images are in', 'labeled_1-2.txt')),
-        ('subset_train/train_aug_unlabeled_1-8.txt', '/images/val/lindau_000000_000019.png', ('val.txt',)),
-        ('subset_train/train_aug_labeled_1-4.txt', '', ('no such list',)),
-    ],
-)
-def test_bad_published_lists(run, published, tmp_path, name, line, words):
-    path = published / name
-    if line == '':
-        path.unlink()
-    else:
-        text = path.with_name(path.name.replace('unlabeled', 'labeled')).read_text() if line is None else f'\n{line}\n'
-        path.write_text(path.read_text() + '\n' + text)
-    status, _, error = run('--lists', published)
-    assert status == 2
-    assert str(published) in error
-    assert all(word in error for word in words)
-    assert not (tmp_path / 'dst').exists()
-
-
-def test_inside_the_source(run, raw):
-    assert 'is inside' in run(dst='raw/out')[2]
+def test_inside_the_source(city, raw_city):
+    assert 'is inside' in city(dst='raw/out')[2]
 
 
 @needs_shared
 def test_real_pairs(command, tmp_path):
-    raw = SHARED / 'cityscapes_raw'
-    status, out, _ = command('city', raw, tmp_path / 'dst', '--link')
+    raw_city = SHARED / 'cityscapes_raw'
+    status, out, _ = command('city', raw_city, tmp_path / 'dst', '--link')
     assert status == 0
     assert 'train: 6 images; note: the full set has 2975' in out
-    expected = sorted((raw / 'expected_trainids').iterdir())
+    expected = sorted((raw_city / 'expected_trainids').iterdir())
     assert len(expected) == 6
     for path in expected:
         made = tmp_path / 'dst/segmentation/train' / path.name.replace('_labelTrainIds', '')
         np.testing.assert_array_equal(read_label(made, 19), read_label(path, 19))
-    assert '2969 of 2975 images are not' in command('city', raw, tmp_path / 'other', '--lists', CPS)[2]
+    assert '2969 of 2975 images are not' in command('city', raw_city, tmp_path / 'other', '--lists', CPS)[2]

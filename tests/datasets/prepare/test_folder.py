@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from raw import lines_of, make_image, make_label, refused, snapshot
+from raw import COLORS, lines_of, make_image, make_label, refused, snapshot
 from samples import SHARED, needs_shared
 
 from furnace.datasets import find
@@ -15,8 +15,6 @@ from furnace.datasets.classes import read_classes, voc_colormap
 from furnace.datasets.images import image_size, read_image, read_label
 from furnace.datasets.prepare.__main__ import main
 from furnace.datasets.prepare.folder import WRITTEN
-
-COLORS = [[9, 9, 9], [200, 0, 0], [0, 200, 0]]
 
 
 def test_layout(run, src, tmp_path):
