@@ -9,7 +9,7 @@ from furnace.datasets.splits import block_split
 from furnace.utils.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff'})
-LABEL_ENDINGS = ('', '_gtFine', '_label', '_labelIds', '_gtFine_labelTrainIds', '_gtFine_labelIds', '_mask')
+LABEL_ENDINGS = ('', '_gtFine', '_label', '_labelIds', '_gtFine_labelTrainIds', '_gtFine_labelIds', '_mask', '_L')
 SPLITS = ('train', 'val', 'test')
 
 
@@ -43,14 +43,14 @@ def find_frames(images: Path, labels: Path, val_share: float | None) -> tuple[Sp
     if not there and val_share is None:
         raise UserError(f'{images} has no folders train and val; --val-share 0.2 makes a val split of its images')
     if not there:
-        frames, unused = _pair(images, labels)
+        frames, unused = pair_frames(images, labels)
         splits = _split_blocks(frames, val_share, images)
         left_out = len(frames) - sum(map(len, splits.values()))
     else:
-        pairs = {split: _pair(images / split, labels / split) for split in there}
+        pairs = {split: pair_frames(images / split, labels / split) for split in there}
         splits = {split: frames for split, (frames, _) in pairs.items() if frames}
         unused, left_out = sum(unused for _, unused in pairs.values()), 0
-        _require_frames(splits, images)
+        require_frames(splits, images)
     notes = []
     if unused:
         notes.append(f'note: {unused} .png files below {labels} belong to no image')
@@ -59,8 +59,12 @@ def find_frames(images: Path, labels: Path, val_share: float | None) -> tuple[Sp
     return splits, notes
 
 
-def _pair(images: Path, labels: Path) -> tuple[list[Frame], int]:
-    """The frames below ``images``, by name, and the number of label maps that belong to none."""
+def pair_frames(images: Path, labels: Path) -> tuple[list[Frame], int]:
+    """The frames below ``images``, by name, and the number of label maps below ``labels`` that belong to none.
+
+    Raises:
+        UserError: two images or two label maps answer to one name.
+    """
     maps = {path.relative_to(labels).as_posix()[: -len('.png')]: path for path in _files(labels, {'.png'}, images)}
     unused, stems, frames = set(maps), {}, []
     for path in sorted(_files(images, IMAGE_SUFFIXES, labels)):
@@ -101,9 +105,10 @@ def _split_blocks(frames: Sequence[Frame], share: float, images: Path) -> Splits
     return splits
 
 
-def _require_frames(splits: Splits, images: Path) -> None:
+def require_frames(splits: Splits, images: Path) -> None:
+    """Raises UserError where train or val, looked for below ``images``, lacks images or labels."""
     for split in ('train', 'val'):
-        if split not in splits:
+        if not splits.get(split):
             raise UserError(f'no images for {split}: looked in {images / split}')
     bare = [str(frame.image) for frame in splits['val'] if frame.label is None]
     if bare:

@@ -51,7 +51,11 @@ def read_label(path: str | os.PathLike, num_classes: int) -> np.ndarray:
     Raises:
         UserError: the file is missing, no image, not of one channel, or has ids outside 0 … num_classes-1 and 255.
     """
-    data = _read_bytes(path)
+    return decode_label(_read_bytes(path), path, num_classes)
+
+
+def decode_label(data: bytes, path: str | os.PathLike, num_classes: int) -> np.ndarray:
+    """As ``read_label``, from the file's content; ``path`` only names it."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.mode not in ('L', 'P'):

@@ -120,15 +120,18 @@ def write_lists(
     subsets = config / 'subset_train'
     subsets.mkdir(parents=True, exist_ok=True)
     for name, lines in pairs.items():
-        _write(config / f'{name}.txt', lines)
+        write_list(config / f'{name}.txt', lines)
     for r, (chosen, _) in split.items():
         labeled = {with_label[i] for i in chosen}
-        _write(subsets / f'train_aug_labeled_1-{r}.txt', [pair for i, pair in enumerate(train) if i in labeled])
-        _write(subsets / f'train_aug_unlabeled_1-{r}.txt', [pair for i, pair in enumerate(train) if i not in labeled])
+        write_list(subsets / f'train_aug_labeled_1-{r}.txt', [pair for i, pair in enumerate(train) if i in labeled])
+        write_list(
+            subsets / f'train_aug_unlabeled_1-{r}.txt', [pair for i, pair in enumerate(train) if i not in labeled]
+        )
     return {r: len(chosen) for r, (chosen, _) in split.items()}
 
 
-def _write(path: Path, pairs: Sequence[Pair]) -> None:
+def write_list(path: Path, pairs: Sequence[Pair]) -> None:
+    """Write lines as ``write_lists`` does; the file is replaced as a whole or not at all."""
     text = ''.join(f'/{image}\n' if label is None else f'/{image}\t/{label}\n' for image, label in pairs)
     # Not tempfile: its files are private (0600), and a data set is often shared.
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')

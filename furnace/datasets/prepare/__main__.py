@@ -1,0 +1,47 @@
+"""Turn data as it was downloaded into this project's layout.
+
+From the root of the checkout:
+
+    python -m furnace.datasets.prepare folder ~/roads DATA/roads
+    python -m furnace.datasets.prepare folder --help
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from furnace.datasets.prepare import camvid, city, folder, voc
+from furnace.utils.errors import RunError, UserError
+
+# Each has add_parser(subparsers), which sets the default ``prepare``: a function of the parsed arguments, by name, that
+# returns the exit status (None is 0).
+SUBCOMMANDS = (folder, camvid, city, voc)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: what the subcommand returns, 2 after a mistake, 1 where a run could not go on (one line on
+        stderr), 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(
+        prog='python -m furnace.datasets.prepare', description="Bring data into this project's layout."
+    )
+    kinds = parser.add_subparsers(required=True, metavar='KIND')
+    for subcommand in SUBCOMMANDS:
+        subcommand.add_parser(kinds)
+    arguments = vars(parser.parse_args(argv))
+    prepare = arguments.pop('prepare')
+    try:
+        return prepare(**arguments) or 0
+    except (UserError, RunError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1 if isinstance(error, RunError) else 2
+    except KeyboardInterrupt:
+        print('interrupted: the same command again does the rest', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())
