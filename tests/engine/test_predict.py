@@ -103,15 +103,17 @@ def test_a_folder_in_use(demo, log, shallow, photos, tmp_path):
     assert array(old, 'P').shape == (48, 64)
 
 
-def test_disk_that_cannot_be_written(demo, log, shallow, photos, tmp_path):
-    """A file lies where a folder is needed."""
-    (tmp_path / 'out').mkdir()
-    (tmp_path / 'out' / 'overlay').touch()
+@pytest.mark.parametrize(('name', 'says'), [('b', 'File exists'), ('c.png', 'Is a directory')])
+def test_one_picture_that_cannot_be_written(demo, log, shallow, photos, tmp_path, name, says):
+    """The second or the last of three: a file lies where a folder is needed, or the other way round."""
+    place = tmp_path / 'out' / 'overlay' / 'photos' / name
+    place.mkdir(parents=True)
+    if name == 'b':
+        place.rmdir()
+        place.touch()
     outcome = demo.call('eval.py', log, '-e', shallow, '-i', photos, '-p', tmp_path / 'out', '--force')
-    assert outcome.status == 2
-    assert outcome.stderr.splitlines()[-1].endswith(
-        f'error: {tmp_path}/out: the pictures cannot be written: Not a directory'
-    )
+    assert (outcome.status, outcome.stdout) == (2, '')
+    assert outcome.stderr.splitlines()[-1].endswith(f'error: {tmp_path}/out: the pictures cannot be written: {says}')
 
 
 @pytest.mark.parametrize(
