@@ -20,7 +20,7 @@ from furnace.engine.devices import choose_devices
 from furnace.engine.distributed import joined, launch, launched
 from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
 from furnace.engine.export import export, require_exportable
-from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
+from furnace.engine.logger import make_folder, open_log, silent_log, tell, unused_path
 from furnace.engine.model import Segmenter, stored_classes
 from furnace.engine.predict import predict, require_free
 from furnace.utils.errors import UserError
@@ -73,7 +73,7 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
     C = load_config(folder / 'config.py', arguments.overrides)
     devices = choose_devices(arguments.devices or C.device)
     paths = checkpoint.select(arguments.epochs, Path(C.snapshot_dir))
-    if arguments.images or arguments.export:
+    if arguments.images or arguments.export is not None:
         _use(arguments, C, devices, paths, make_classes)
         return 0
     classes = make_classes(C)
@@ -176,9 +176,10 @@ def _use(
     network = build_network(C)
     load_network(network, content, path)
     model = Segmenter(network.branches[int(arguments.branch) - 1], classes, C).to(device)
-    if arguments.export:
+    if arguments.images:
+        for note in notes:
+            tell(note)
+        predict(model, sources, target, arguments.every)
+    else:
         export(model, target)
-        print(f'{path.name}, branch {arguments.branch}: {target}')
-        return
-    print(*notes, sep='\n', end='\n' if notes else '')
-    predict(model, sources, target, arguments.every)
+        tell(f'{path.name}, branch {arguments.branch}: {target}')

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from furnace.datasets.inputs import Source, ahead, count, read
-from furnace.engine.logger import make_folder
+from furnace.engine.logger import make_folder, tell
 from furnace.engine.model import Segmenter
 from furnace.utils.errors import RunError, UserError
 from furnace.utils.pictures import save_segmentation
@@ -44,7 +44,7 @@ def predict(model: Segmenter, sources: Sequence[Source], folder: Path, every: in
             saving = pool.submit(save_segmentation, folder, *picture, label, confidence, palette)
             done += 1
         _finish(saving, folder)
-    print(f'{done} images segmented; label maps, overlays and confidence maps: {folder}')
+    tell(f'{done} images segmented; label maps, overlays and confidence maps: {folder}')
     if broken:
         raise RunError(f'{len(broken)} of {len(sources)} inputs could not be read: {"; ".join(broken)}')
 

@@ -55,6 +55,7 @@ def test_equal_to_the_network(demo, log, shallow, tmp_path, suffix, branch, run)
     [
         ('model.pth', 'expected a file name that ends in .onnx or .pt2'),
         ('model', 'expected a file name that ends in .onnx or .pt2'),
+        (None, 'expected a file name that ends in .onnx or .pt2'),
         ('there.pt2', 'is there already; --force writes over a file'),
         ('folder.pt2', 'is there already'),
         ('model.onnx', 'needs onnxscript: pip install onnx onnxscript'),
@@ -66,7 +67,7 @@ def test_refused(demo, log, shallow, tmp_path, monkeypatch, name, says):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'onnxscript' else find(name))
     (tmp_path / 'there.pt2').write_text('there')
     (tmp_path / 'folder.pt2').mkdir()
-    outcome = demo.call('eval.py', log, '-e', shallow, '--export', tmp_path / name)
+    outcome = demo.call('eval.py', log, '-e', shallow, '--export', tmp_path / name if name else '')
     assert (outcome.status, outcome.stdout) == (2, '')
     assert outcome.stderr.startswith('error: ')
     assert says in outcome.stderr
