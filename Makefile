@@ -35,7 +35,7 @@ $(VENV)/.furnace-run: requirements.txt | $(RUN)
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.furnace-dev: requirements-dev.txt requirements.txt | $(RUN)
+$(VENV)/.furnace-dev: requirements-dev.txt requirements-export.txt requirements.txt | $(RUN)
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

@@ -10,9 +10,14 @@ import sys
 
 sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from furnace.datasets.classes import read_classes
 from furnace.datasets.lists import cityscapes_items
 from furnace.engine.train_command import train
 from furnace.seg_opr.loss import CrossEntropy
+
+
+def classes(C):
+    return read_classes(os.path.join(C.dataset_path, 'classes.json'))
 
 
 def criterion(C):
@@ -20,4 +25,4 @@ def criterion(C):
 
 
 if __name__ == '__main__':
-    sys.exit(train(__file__, cityscapes_items, criterion))
+    sys.exit(train(__file__, cityscapes_items, classes, criterion))

@@ -10,9 +10,14 @@ import sys
 
 sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from furnace.datasets.classes import PASCAL_VOC
 from furnace.datasets.lists import voc_items
 from furnace.engine.train_command import train
 from furnace.seg_opr.loss import CrossEntropy
+
+
+def classes(C):
+    return PASCAL_VOC
 
 
 def criterion(C):
@@ -20,4 +25,4 @@ def criterion(C):
 
 
 if __name__ == '__main__':
-    sys.exit(train(__file__, voc_items, criterion))
+    sys.exit(train(__file__, voc_items, classes, criterion))

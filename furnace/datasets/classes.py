@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,15 @@ class Classes:
         palette[: len(self.colors)] = self.colors
         palette[255] = 255
         return palette
+
+    def plain(self) -> dict[str, list]:
+        """Lists alone, as a checkpoint may hold them; ``parse_classes`` reads them."""
+        return {'names': list(self.names), 'colors': [list(color) for color in self.colors]}
+
+    def require(self, num_classes: int) -> None:
+        """Raises UserError unless there is a name for each of ``num_classes``."""
+        if len(self) != num_classes:
+            raise UserError(f'num_classes = {num_classes}, but there are names for {len(self)} classes')
 
 
 def voc_colormap(n: int) -> tuple[tuple[int, int, int], ...]:
@@ -65,13 +75,32 @@ def read_classes(path: str | os.PathLike) -> Classes:
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
-        names = tuple(str(name) for name in content['names'])
-        colors = tuple((int(r), int(g), int(b)) for r, g, b in content['colors'])
     except FileNotFoundError:
         raise UserError(f'{path}: no such file; python -m furnace.datasets.prepare writes it') from None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        reason = f'{type(error).__name__}: {error}'
-        raise UserError(f'{path}: expected {{"names": [...], "colors": [[r, g, b], ...]}}: {reason}') from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unexpected(path, error) from None
+    return parse_classes(content, path)
+
+
+def parse_classes(content: Any, source: str | os.PathLike) -> Classes:
+    """Classes from ``{'names': [...], 'colors': [[r, g, b], ...]}``.
+
+    Args:
+        source: where the content comes from, for the error.
+
+    Raises:
+        UserError: it is not of this form.
+    """
+    try:
+        names = tuple(str(name) for name in content['names'])
+        colors = tuple((int(r), int(g), int(b)) for r, g, b in content['colors'])
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise _unexpected(source, error) from None
     if len(names) != len(colors) or not names or not all(0 <= v <= 255 for color in colors for v in color):
-        raise UserError(f'{path}: needs one name and one colour (0 … 255) for each class')
+        raise UserError(f'{source}: needs one name and one colour (0 … 255) for each class')
     return Classes(names, colors)
+
+
+def _unexpected(source: str | os.PathLike, error: Exception) -> UserError:
+    reason = f'{type(error).__name__}: {error}'
+    return UserError(f'{source}: expected {{"names": [...], "colors": [[r, g, b], ...]}}: {reason}')

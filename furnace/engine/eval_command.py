@@ -1,22 +1,29 @@
-"""The command line of an experiment's ``eval.py``."""
+"""The command line of an experiment's ``eval.py``: scoring, and the modes that need no labels."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from furnace.base_model import load_file, load_network
 from furnace.datasets.classes import Classes
 from furnace.datasets.eval_set import EvalSet
+from furnace.datasets.inputs import find_sources
 from furnace.datasets.lists import require_files, require_labels
 from furnace.engine import checkpoint
 from furnace.engine.command import Layout, add_common, build_network, run_command, telling
 from furnace.engine.config import Config, load_config
 from furnace.engine.devices import choose_devices
-from furnace.engine.distributed import joined, launch
+from furnace.engine.distributed import joined, launch, launched
 from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
-from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
+from furnace.engine.export import export, require_exportable
+from furnace.engine.logger import make_folder, open_log, silent_log, tell, unused_path
+from furnace.engine.model import Segmenter, stored_classes
 from furnace.engine.precision import place, set_up
+from furnace.engine.predict import predict, require_free
 from furnace.utils.errors import UserError
 
 
@@ -30,9 +37,9 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
     """
     parser = argparse.ArgumentParser(
         prog='eval.py',
-        description='Score checkpoints of this experiment on the validation list.',
+        description='Score checkpoints of this experiment on the validation list; or segment images (-i), or export.',
         epilog='examples:  python eval.py -e last -s     python eval.py -e 20-34 -v     '
-        'python eval.py -e model.pth -d cpu',
+        'python eval.py -e model.pth -d cpu     python eval.py -i photos film.mp4',
     )
     add_common(parser)
     parser.add_argument(
@@ -43,8 +50,19 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
         help='last, FILE.pth, an epoch (30), a range (20-34), or from an epoch on (20-); default: last',
     )
     parser.add_argument('-v', '--verbose', action='store_true', help='show the running score')
-    parser.add_argument('-s', '--save_image', action='store_true', help='save pictures of the predictions')
-    parser.add_argument('-p', '--save_path', metavar='DIR', help='where to save them; default: log/pred_imgs')
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument('-s', '--save_image', action='store_true', help='save pictures of the predictions')
+    mode.add_argument(
+        '-i',
+        '--images',
+        nargs='+',
+        metavar='PATH',
+        help='segment these instead of scoring: images, videos, folders, patterns; no labels are needed',
+    )
+    mode.add_argument('--export', metavar='FILE', help='write the network to FILE.onnx or FILE.pt2 instead of scoring')
+    parser.add_argument('-p', '--save_path', metavar='DIR', help='where -s and -i save; default: in log/pred_imgs')
+    parser.add_argument('--every', type=int, default=1, metavar='N', help="of a video's frames, every N-th; default: 1")
+    parser.add_argument('--force', action='store_true', help='-i, --export: write over what is there')
     parser.add_argument(
         '--branch', choices=('1', '2', 'both'), default='1', help='which network; default: 1, as published'
     )
@@ -52,12 +70,15 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
 
 
 def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_classes: Callable) -> int:
+    _sort_out_overrides(arguments)
     C = load_config(folder / 'config.py', arguments.overrides)
     devices = choose_devices(arguments.devices or C.device)
     paths = checkpoint.select(arguments.epochs, Path(C.snapshot_dir))
+    if arguments.images or arguments.export is not None:
+        _use(arguments, C, devices, paths, make_classes)
+        return 0
     classes = make_classes(C)
-    if len(classes) != C.num_classes:
-        raise UserError(f'num_classes = {C.num_classes}, but there are names for {len(classes)} classes')
+    classes.require(C.num_classes)
     items = layout(C.img_root_folder, C.gt_root_folder, C.eval_source)
     require_labels(items, C.eval_source)
     require_files(items, True, C.eval_source)
@@ -110,3 +131,57 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
             link_last(log_path.with_suffix('.json'), logger)
             logger.info('scores: %s', log_path.with_suffix('.json'))
     return 0
+
+
+def _sort_out_overrides(arguments: argparse.Namespace) -> None:
+    """``-i a.png eval_flip=True``: the last is a setting, unless there is such a file."""
+    if arguments.images is None:
+        return
+    given, arguments.images = arguments.images, []
+    for text in given:
+        name, equals, _ = text.partition('=')
+        setting = equals and name.isidentifier() and not os.path.exists(text)
+        (arguments.overrides if setting else arguments.images).append(text)
+    if not arguments.images:
+        raise UserError('-i: names no file or folder')
+
+
+def _use(
+    arguments: argparse.Namespace,
+    C: Config,
+    devices: list[torch.device],
+    paths: list[Path],
+    make_classes: Callable[[Config], Classes],
+) -> None:
+    """``-i`` and ``--export``: one checkpoint, one branch, one device, and no data set."""
+    option = '-i' if arguments.images else '--export'
+    if len(paths) > 1:
+        raise UserError(f'{option} takes one checkpoint, -e {arguments.epochs} means {len(paths)}')
+    if arguments.branch == 'both':
+        raise UserError(f'{option} takes one branch: --branch 1, as published, or 2')
+    if len(devices) > 1 or launched():
+        raise UserError(f'{option} runs in one process, on one device, such as -d 0')
+    if arguments.every < 1:
+        raise UserError(f'--every {arguments.every}: must be at least 1')
+    path = paths[0]
+    if arguments.images:
+        sources, notes = find_sources(arguments.images)
+        default = unused_path(Path(C.log_dir, 'pred_imgs'), 'images', '')
+        target, device = Path(arguments.save_path or default), devices[0]
+        require_free(target, arguments.force)
+    else:
+        target, device = Path(arguments.export), torch.device('cpu')
+        require_exportable(target, arguments.force)
+    content = load_file(path)
+    classes = stored_classes(content, path) or make_classes(C)
+    classes.require(C.num_classes)
+    network = build_network(C)
+    load_network(network, content, path)
+    model = place(Segmenter(network.branches[int(arguments.branch) - 1], classes, C), device)
+    if arguments.images:
+        for note in notes:
+            tell(note)
+        predict(model, sources, target, arguments.every)
+    else:
+        export(model, target)
+        tell(f'{path.name}, branch {arguments.branch}: {target}')

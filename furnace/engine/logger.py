@@ -16,9 +16,14 @@ class _Terminal(logging.Handler):
     """Prints above a progress bar, not through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        encoding = sys.stdout.encoding or 'utf-8'  # in which not every name can be written
-        tqdm.write(self.format(record).encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
-        sys.stdout.flush()
+        tell(self.format(record))
+
+
+def tell(text: str) -> None:
+    """Print a line on the terminal, above a progress bar."""
+    encoding = sys.stdout.encoding or 'utf-8'  # in which not every name can be written
+    tqdm.write(text.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
+    sys.stdout.flush()
 
 
 def unused_path(folder: Path, kind: str, suffix: str) -> Path:

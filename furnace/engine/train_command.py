@@ -10,6 +10,7 @@ import torch
 
 from furnace.base_model import load_file, load_pretrained
 from furnace.datasets.cache import Cache
+from furnace.datasets.classes import Classes
 from furnace.datasets.lists import require_files, require_labels
 from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
@@ -26,12 +27,15 @@ from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import UserError
 
 
-def train(file: str, layout: Layout, criterion: Callable[[Config], CrossEntropy]) -> int:
+def train(
+    file: str, layout: Layout, classes: Callable[[Config], Classes], criterion: Callable[[Config], CrossEntropy]
+) -> int:
     """``train.py`` of the experiment whose folder holds ``file``; returns the exit status.
 
     Args:
         file: ``__file__`` of train.py.
         layout: gives the items of a list from image root, label root and list path.
+        classes: gives names and colours.
         criterion: makes the supervised loss.
     """
     parser = argparse.ArgumentParser(
@@ -45,12 +49,17 @@ def train(file: str, layout: Layout, criterion: Callable[[Config], CrossEntropy]
         '-c', '--continue', dest='resume', metavar='auto|FILE', help='go on from the last checkpoint, or from FILE'
     )
     parser.add_argument('--force', action='store_true', help='go on although settings that matter have changed')
-    return run_command(parser, lambda arguments: _train(arguments, Path(file).resolve().parent, layout, criterion))
+    folder = Path(file).resolve().parent
+    return run_command(parser, lambda arguments: _train(arguments, folder, layout, classes, criterion))
 
 
-def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterion: Callable) -> int:
+def _train(
+    arguments: argparse.Namespace, folder: Path, layout: Layout, make_classes: Callable, criterion: Callable
+) -> int:
     C = load_config(folder / 'config.py', arguments.overrides)
     devices = choose_devices(arguments.devices or C.device)
+    classes = make_classes(C)
+    classes.require(C.num_classes)
     labeled = layout(C.img_root_folder, C.gt_root_folder, C.train_source)
     require_labels(labeled, C.train_source)
     require_files(labeled, True, C.train_source)
@@ -84,7 +93,7 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
             backbones = [branch.backbone for branch in network.branches]
             weights = load_pretrained(backbones, C.pretrained_model, C.backbone)
         network = place(synchronized(network, device, world), device)
-        trainer = Trainer(C, network, criterion(C).to(device), data, device, world)
+        trainer = Trainer(C, network, criterion(C).to(device), data, classes, device, world)
         if found:
             notes += trainer.resume(found[1], found[0], arguments.force)
         greatest, least = world.most(trainer.iteration, -trainer.iteration)

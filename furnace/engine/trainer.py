@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from furnace.base_model import DualNetwork, load_network
+from furnace.datasets.classes import Classes
 from furnace.datasets.train_set import Batch, TrainSet
 from furnace.engine import checkpoint
 from furnace.engine.config import Config, plain
@@ -37,6 +38,7 @@ class Trainer:
         network: on ``device``.
         criterion: supervised loss of the whole batch.
         data: the streams of samples.
+        classes: names and colours, for those who use a checkpoint.
         device: where the steps run.
         world: the processes that train together; each has its part of every batch.
 
@@ -50,11 +52,13 @@ class Trainer:
         network: DualNetwork,
         criterion: CrossEntropy,
         data: TrainSet,
+        classes: Classes,
         device: torch.device,
         world: World = ALONE,
     ):
         self.config, self.network, self.data, self.device, self.world = config, network, data, device, world
         self.feed = Feed(config, data, device, world)
+        self.classes = classes
         self.iteration = 0
         self.bad_steps = 0
         self.rate = config.lr
@@ -231,6 +235,7 @@ class Trainer:
             'iteration': self.iteration,
             'bad_steps': self.bad_steps,
             'config': plain(C),
+            'classes': self.classes.plain(),
             'lists': self._lists(),
             'processes': self.world.size,
             'run': run_id(),

@@ -36,3 +36,24 @@ def save_prediction(
     ids.save(folder / 'raw' / f'{name}.png')
     ids.putpalette(palette.tobytes())
     ids.save(folder / 'color' / f'{name}.png')
+
+
+def save_segmentation(
+    folder: Path, name: str, image: np.ndarray, label: np.ndarray, confidence: np.ndarray, palette: np.ndarray
+) -> None:
+    """``label/NAME.png`` (ids, with palette), ``overlay/NAME.png`` and ``confidence/NAME.png`` (grey, 255 is certain).
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        label: uint8 (H, W).
+        confidence: float (H, W), in 0 … 1.
+        palette: uint8 (256, 3), see ``Classes.palette``.
+    """
+    ids = Image.fromarray(label)
+    ids.putpalette(palette.tobytes())
+    overlay = Image.blend(Image.fromarray(image), Image.fromarray(palette[label]), 0.5)
+    certain = Image.fromarray(np.rint(255 * confidence).astype(np.uint8))
+    for part, picture in (('label', ids), ('overlay', overlay), ('confidence', certain)):
+        path = folder / part / f'{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)

@@ -5,9 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import Demo
+import torch
+from tiny import COLORS, DEMO, NAMES, SETTINGS, Demo
+from torchvision.models.resnet import BasicBlock
 
+from furnace.base_model import BACKBONES, DualNetwork
 from furnace.engine import checkpoint
+from furnace.engine.config import load_config, plain
 from furnace.engine.guard import Record
 from furnace.engine.trainer import Trainer
 
@@ -74,3 +78,30 @@ def no_checkpoints(monkeypatch):
     """Training that saves nothing, where only its losses matter."""
     monkeypatch.setattr(checkpoint, 'save', lambda content, path: None)
     monkeypatch.setattr(checkpoint, 'save_also_as', lambda path, name: None)
+
+
+SHALLOW = (BasicBlock, (1, 1, 1, 1), False)
+
+
+@pytest.fixture(scope='session')
+def shallow_file(demo):
+    """A checkpoint of a network of four blocks with random weights, in the place of a ResNet-18."""
+    torch.manual_seed(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, 'resnet18', SHALLOW)
+        network = DualNetwork(3, 'resnet18')
+    for branch in network.eval().branches:  # balanced, so that no class is everywhere, and none is sure
+        with torch.no_grad():
+            branch.classifier.weight *= 0.1
+            branch.classifier.bias -= branch(torch.randn(2, 3, 48, 64)).mean(dim=(0, 2, 3))
+    config = load_config(DEMO / 'config.py', [f'{name}={value}' for name, value in SETTINGS.items()])
+    content = {'model': network.state_dict(), 'config': plain(config), 'classes': {'names': NAMES, 'colors': COLORS}}
+    torch.save(content, demo.root / 'shallow.pth')
+    return demo.root / 'shallow.pth'
+
+
+@pytest.fixture
+def shallow(shallow_file, monkeypatch):
+    """That checkpoint, and ResNet-18 as shallow as it needs."""
+    monkeypatch.setitem(BACKBONES, 'resnet18', SHALLOW)
+    return shallow_file

@@ -256,6 +256,7 @@ def test_nothing_to_go_on_from(refused, tmp_path):
 def test_names_for_another_class_count(refused, trained):
     text = 'num_classes = 4, but there are names for 3 classes'
     assert refused('eval.py', num_classes=4, snapshot_dir=trained / 'snapshot') == text
+    assert refused('train.py', num_classes=4) == text
 
 
 def test_class_names_missing(refused, data, trained):

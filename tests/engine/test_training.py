@@ -15,7 +15,7 @@ from furnace.engine import checkpoint
 from furnace.engine.trainer import Trainer
 from furnace.utils.errors import UserError
 
-STATE = ('bad_steps', 'config', 'lists', 'processes', 'run', 'scaler')
+STATE = ('bad_steps', 'classes', 'config', 'lists', 'processes', 'run', 'scaler')
 SHORT = {'nepochs': 1, 'niters_per_epoch': 1}
 
 
@@ -62,6 +62,7 @@ def test_checkpoint_content(trained, demo):
         assert set(content) == {'model', 'optimizer_1', 'optimizer_2', 'epoch', 'iteration', *STATE}
         assert (content['epoch'], content['iteration']) == (epoch, 2 * (epoch + 1))
     assert content['config']['dataset_path'] == str(demo.data)
+    assert content['classes'] == json.loads((demo.data / 'classes.json').read_text())
     for k in (1, 2):
         # The rate of the last step, for every group: the schedule reached the optimiser.
         rates = [group['lr'] for group in content[f'optimizer_{k}']['param_groups']]
