@@ -85,12 +85,17 @@ def read_pair(image_path: str, label_path: str, num_classes: int) -> tuple[np.nd
         UserError: as ``read_image`` and ``read_label``, or the sizes differ.
     """
     image, label = read_image(image_path), read_label(label_path, num_classes)
+    require_one_size(image, label, image_path, label_path)
+    return image, label
+
+
+def require_one_size(image: np.ndarray, label: np.ndarray, image_path: str, label_path: str) -> None:
+    """Raises UserError where image (H, W, 3) and label map (H, W) differ in height or width."""
     if image.shape[:2] != label.shape:
         height, width = image.shape[:2]
         raise UserError(
             f'{label_path}: is {label.shape[1]}x{label.shape[0]} pixels, its image {image_path} is {width}x{height}'
         )
-    return image, label
 
 
 def _read_bytes(path: str | os.PathLike) -> bytes:
