@@ -25,6 +25,7 @@ from furnace.utils.errors import RunError, UserError
 
 OPTIONAL = ('unlabeled', 'test')  # roles of lists whose label maps need not exist
 SPLITS = {'train': 'train', 'labeled': 'train', 'unlabeled': 'train', 'val': 'val', 'test': 'test', 'other': 'other'}
+SHOWN = 20  # findings of a kind that are printed
 CHUNK = 8  # pairs that a process gets at a time
 
 Pair = tuple[str | None, str | None]
@@ -33,20 +34,22 @@ Pair = tuple[str | None, str | None]
 class Seen(NamedTuple):
     """What was found in an image and its label map."""
 
-    findings: list[str]
-    digest: bytes | None = None
+    wrong_image: str | None
+    wrong_label: str | None
+    digest: bytes | None
     """of the image's file"""
-    pixels: np.ndarray | None = None
+    pixels: np.ndarray | None
     """int64 (256,): pixels of each id"""
 
 
-def check(dataset: Path, *, num_classes: int | None = None, workers: int | None = None) -> int:
+def check(dataset: Path, *, num_classes: int | None = None, workers: int | None = None, show_all: bool = False) -> int:
     """Read all of a prepared data set, and print what is wrong, one line each, and the share of each class.
 
     Args:
         dataset: the data root, in either layout.
         num_classes: default: of ``classes.json`` where there is one, else of the layout (19 or 21).
         workers: processes that read; 0: this one alone; default: one for each CPU.
+        show_all: print every finding, not the first ``SHOWN`` of each kind.
 
     Returns:
         The exit status: 0 when all is well, 1 with findings.
@@ -61,18 +64,28 @@ def check(dataset: Path, *, num_classes: int | None = None, workers: int | None 
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers < 0:
         raise UserError(f'--workers must be 0 or more, not {workers}')
-    lists, findings = read_lists(root, layout)
-    findings += list_findings(lists)
+    lists, unread = read_lists(root, layout)
     pairs, missing = _pairs(lists)
-    findings += _missing_findings(missing)
     look = partial(examine, num_classes=len(names))
     seen = dict(zip(pairs, tqdm(_map(look, pairs, workers), 'checking', len(pairs), unit='image'), strict=True))
-    findings += [finding for result in seen.values() for finding in result.findings]
-    findings += _shared(lists, {image: result.digest for (image, _), result in seen.items() if result.digest})
-    print('\n'.join([*findings, *_class_shares(lists, seen, names)]))
-    read = [sum(path is not None for path in paths) for paths in zip(*pairs, strict=True)] or [0, 0]
-    print(f'{root}: {len(lists)} lists, {read[0]} images, {read[1]} label maps: {len(findings) or "no"} findings')
-    return 1 if findings else 0
+    findings = {
+        'lists': [*unread, *list_findings(lists)],
+        'missing files': list(_missing_findings(missing)),
+        'images': [result.wrong_image for result in seen.values() if result.wrong_image],
+        'label maps': [result.wrong_label for result in seen.values() if result.wrong_label],
+        'images in train and val': list(_shared(lists, {pair[0]: result.digest for pair, result in seen.items()})),
+    }
+    for kind, lines in findings.items():
+        for line in lines if show_all else lines[:SHOWN]:
+            print(line)
+        if len(lines) > SHOWN and not show_all:
+            print(f'… and {len(lines) - SHOWN} more findings of this kind ({kind}); --all shows them')
+    for line in _class_shares(lists, seen, names):
+        print(line)
+    total = sum(map(len, findings.values()))
+    images, labels = (len(set(column) - {None}) for column in (list(zip(*pairs, strict=True)) or [(), ()]))
+    print(f'{root}: {len(lists)} lists, {images} images, {labels} label maps: {total or "no"} findings')
+    return 1 if total else 0
 
 
 def _class_names(root: Path, layout: Layout, num_classes: int | None) -> Sequence[str]:
@@ -117,22 +130,22 @@ def _missing_findings(missing: Iterable[str]) -> Iterator[str]:
 def examine(pair: Pair, num_classes: int) -> Seen:
     """Read an image and its label map, or the one that is there."""
     image_path, label_path = pair
-    findings, image, label, digest = [], None, None, None
+    wrong_image = wrong_label = digest = pixels = image = None
     try:
         if image_path:
             image = read_image(image_path)
-            with open(image_path, 'rb') as file:
-                digest = hashlib.blake2b(file.read(), digest_size=16).digest()
+            digest = hashlib.blake2b(Path(image_path).read_bytes()).digest()
     except UserError as error:
-        findings.append(f'{error} (get the image again)')
+        wrong_image = f'{error} (get the image again)'
     try:
         if label_path:
             label = read_label(label_path, num_classes)
+            pixels = np.bincount(label.ravel(), minlength=256)
             if image is not None:
                 require_one_size(image, label, image_path, label_path)
     except UserError as error:
-        findings.append(f'{error} (make the label map again)')
-    return Seen(findings, digest, None if label is None else np.bincount(label.ravel(), minlength=256))
+        wrong_label = f'{error} (make the label map again)'
+    return Seen(wrong_image, wrong_label, digest, pixels)
 
 
 def _map(look: partial, pairs: Sequence[Pair], workers: int) -> Iterator[Seen]:
@@ -141,23 +154,22 @@ def _map(look: partial, pairs: Sequence[Pair], workers: int) -> Iterator[Seen]:
         yield from map(look, pairs)
         return
     # A fresh interpreter each: a fork would copy this process in the middle of what its threads do.
-    pool = ProcessPoolExecutor(min(workers, len(pairs) // CHUNK + 1), get_context('spawn'), _set_up_worker)
+    pool = ProcessPoolExecutor(min(workers, len(pairs) // CHUNK + 1), get_context('spawn'), cv2.setNumThreads, (0,))
     try:
-        yield from pool.map(look, pairs, chunksize=CHUNK)
+        # What is ignored when they start stays so in them: Ctrl-C is for this process, which ends them.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        results = pool.map(look, pairs, chunksize=CHUNK)
+        signal.signal(signal.SIGINT, handler)
+        yield from results
     except BrokenProcessPool:
         raise RunError('a checking process died: is memory full? A smaller --workers needs less') from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _set_up_worker() -> None:
-    """Ctrl-C is for the main process, which ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-
-
-def _shared(lists: Mapping[Path, Sequence[Item]], digests: Mapping[str, bytes]) -> Iterator[str]:
+def _shared(lists: Mapping[Path, Sequence[Item]], digests: Mapping[str | None, bytes | None]) -> Iterator[str]:
     """Images of val that are, byte for byte, images of training too."""
+    digests = {image: digest for image, digest in digests.items() if digest}
     training = {
         digests[item.image]: item.image
         for path, items in lists.items()
@@ -168,7 +180,7 @@ def _shared(lists: Mapping[Path, Sequence[Item]], digests: Mapping[str, bytes]) 
     val = {item.image for path, items in lists.items() if role(path) == 'val' for item in items}
     for image in sorted(val & digests.keys()):
         if digests[image] in training:
-            yield f'{image}: is in val and in train (as {training[digests[image]]}); take it out of one of them'
+            yield f'{image}: is in val and, as {training[digests[image]]}, in train; take it out of the lists of one'
 
 
 def _class_shares(
@@ -204,7 +216,7 @@ Exit status: 0 all is well, 1 something is not, 2 a mistake in the command.
 
 examples:
   python -m furnace.datasets.prepare check DATA/city
-  python -m furnace.datasets.prepare check DATA/pascal_voc --workers 4 > findings.txt
+  python -m furnace.datasets.prepare check DATA/pascal_voc --workers 4 --all > findings.txt
   python -m furnace.datasets.prepare check DATA/binary --num-classes 2
 """
 
@@ -224,3 +236,4 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         '--num-classes', type=int, metavar='N', help='default: of classes.json; without it 19 (21: VOC)'
     )
     parser.add_argument('--workers', type=int, metavar='N', help='processes that read; 0: none but this (the CPUs)')
+    parser.add_argument('--all', dest='show_all', action='store_true', help=f'not the first {SHOWN} of each kind alone')

@@ -1,5 +1,6 @@
 """Published lists in this project's form: those of CPS, and of projects that name the files of the downloads."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,14 +11,14 @@ from furnace.utils.errors import UserError, some
 # What a line may look like, and what it becomes. The label is never looked at: its place follows from the image's.
 FORMS = {
     CITY: (
-        (r'/?(images/\S.*)', r'/\1'),
-        (r'/?leftImg8bit/(train|val)/\S+?/(\S+)_leftImg8bit\.png(\s+\S+)?',
-         r'/images/\1/\2.png' '\t' r'/segmentation/\1/\2_gtFine.png'),
-        (r'/?leftImg8bit/test/\S+?/(\S+)_leftImg8bit\.png(\s+\S+)?', r'/images/test/\1.png'),
+        (r'/?(images/\S.*)', '/{0}'),
+        (r'/?leftImg8bit/(train|val)/\S+?/(\S+)_leftImg8bit\.png(?:\s+\S+)?',
+         '/images/{0}/{1}.png\t/segmentation/{0}/{1}_gtFine.png'),
+        (r'/?leftImg8bit/test/\S+?/(\S+)_leftImg8bit\.png(?:\s+\S+)?', '/images/test/{0}.png'),
     ),
     VOC: (
-        (r'[^\s/.]+', r'\g<0>'),
-        (r'/?JPEGImages/(\S+)\.jpg(\s+\S+)?', r'\1'),
+        (r'([^\s/.]+)', '{0}'),
+        (r'/?JPEGImages/(\S+)\.jpg(?:\s+\S+)?', '{0}'),
     ),
 }  # fmt: skip
 
@@ -45,7 +46,6 @@ def published_lists(source: Path, layout: Layout, root: Path) -> tuple[dict[Path
     if not source.is_dir():
         raise UserError(f'{source}: no such folder')
     train = root / layout.train
-    known = {_image(line): line for line in read_lines(train)} if train.is_file() else {}
     found: dict[Path, Path] = {}
     left_out = []
     for path in sorted(source.rglob('*.txt')):
@@ -59,6 +59,7 @@ def published_lists(source: Path, layout: Layout, root: Path) -> tuple[dict[Path
     if not any(role(target) == 'labeled' for target in found):
         raise UserError(f'{source}: holds no labelled lists (train_aug_labeled_1-8.txt, 1_8/labeled.txt and the like)')
     lists = {target: _translate(path, layout) for target, path in found.items()}
+    known = {_image(line): line for line in (read_lines(train) if train.is_file() else lists.get(train, ()))}
     for target, lines in lists.items():
         if known and role(target) in ('labeled', 'unlabeled'):
             lists[target] = [known.get(_image(line), line) for line in lines]
@@ -82,14 +83,15 @@ def _target(path: Path, layout: Layout, root: Path) -> Path | None:
 
 def _image(line: str) -> str:
     """The name by which an image is the same in lists of different form."""
-    return Path(line.split('\t')[0]).stem.removesuffix('_leftImg8bit')
+    name = os.path.basename(line.split('\t')[0])
+    return os.path.splitext(name)[0].removesuffix('_leftImg8bit')
 
 
 def _translate(path: Path, layout: Layout) -> list[str]:
     translated = []
     for number, line in enumerate(read_lines(path), 1):
         matches = ((re.fullmatch(pattern, line), form) for pattern, form in FORMS[layout])
-        translated.append(next((match.expand(form) for match, form in matches if match), None))
+        translated.append(next((form.format(*match.groups()) for match, form in matches if match), None))
         if translated[-1] is None:
             kind = 'Cityscapes' if layout is CITY else 'VOC'
             raise UserError(f'{path}: line {number} is not of a list as {kind} has them: {line[:80]}')

@@ -75,7 +75,7 @@ def voc_items(image_root: str, label_root: str, list_path: str | os.PathLike) ->
     split = role(list_path) if role(list_path) in ('val', 'test') else 'train_aug'
     return [
         Item(
-            Path(line).name,  # pictures are saved under it
+            os.path.basename(line),  # pictures are saved under it
             os.path.join(image_root, split, 'image', f'{line}.jpg'),
             os.path.join(label_root, split, 'label', f'{line}.png'),
         )
