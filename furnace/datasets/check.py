@@ -233,7 +233,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(prepare=check)
     parser.add_argument('dataset', type=Path, metavar='DATASET', help='e.g. DATA/city')
     parser.add_argument(
-        '--num-classes', type=int, metavar='N', help='default: of classes.json; without it 19 (21: VOC)'
+        '--num-classes', type=int, metavar='N', help='ids 0 … N-1 (of classes.json; else 19, or 21: VOC)'
     )
-    parser.add_argument('--workers', type=int, metavar='N', help='processes that read; 0: none but this (the CPUs)')
+    parser.add_argument('--workers', type=int, metavar='N', help='processes that read (one a CPU); 0: this one')
     parser.add_argument('--all', dest='show_all', action='store_true', help=f'not the first {SHOWN} of each kind alone')
