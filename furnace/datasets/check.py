@@ -111,7 +111,7 @@ def _pairs(lists: Mapping[Path, Sequence[Item]]) -> tuple[list[Pair], list[str]]
     }
     with_label = {image for image, label in pairs if label}
     pairs = {(image, label) for image, label in pairs if label or (image and image not in with_label)}
-    missing -= {label for _, label in optional} - {label for _, label in needed}
+    missing -= {label for _, label in optional}
     return sorted(pairs, key=lambda pair: (pair[0] or '', pair[1] or '')), sorted(missing)
 
 

@@ -48,9 +48,9 @@ def published_lists(source: Path, layout: Layout, root: Path) -> tuple[dict[Path
     train = root / layout.train
     found: dict[Path, Path] = {}
     left_out = []
-    for path in sorted(source.rglob('*.txt')):
+    for path in sorted(source.rglob('[!.]*.txt')):  # not macOS's ._x.txt
         target = _target(path, layout, root)
-        if path.name.startswith('.') or target is None or (target.parent == train.parent and target.exists()):
+        if target is None or (target.parent == train.parent and target.exists()):
             left_out.append(str(path.relative_to(source)))
         elif target in found:
             raise UserError(f'{found[target]} and {path} both become {target}: give --from the folder of one data set')

@@ -22,16 +22,16 @@ class Layout:
     subsets: str
     """folder of the labelled and unlabelled lists"""
     patterns: tuple[str, ...]
-    """of all lists"""
+    """of all lists, but for hidden files"""
     marks: tuple[str, ...]
     """files and folders of which one tells this layout"""
     classes: Classes
     """where the data set names none of its own"""
 
     def lists(self, root: Path) -> list[Path]:
-        """The lists below ``root``, hidden files aside, sorted."""
+        """The lists below ``root``, sorted."""
         paths = {path for pattern in self.patterns for path in root.glob(pattern)}
-        return sorted(path for path in paths if path.is_file() and not path.name.startswith('.'))
+        return sorted(path for path in paths if path.is_file())
 
     def items(self, root: Path, list_path: Path) -> list[Item]:
         """The items of a list, all files below ``root``. Raises UserError as ``read_lines`` does."""
@@ -43,7 +43,7 @@ CITY = Layout(
     folder='config_new',
     train='config_new/train.txt',
     subsets='config_new/subset_train',
-    patterns=('config_new/**/*.txt',),
+    patterns=('config_new/**/[!.]*.txt',),
     marks=('config_new', 'images/train'),
     classes=CITYSCAPES,
 )
@@ -52,7 +52,7 @@ VOC = Layout(
     folder='',
     train='train_aug.txt',
     subsets='subset_train_aug',
-    patterns=('*.txt', 'subset_train_aug/**/*.txt'),
+    patterns=('[!.]*.txt', 'subset_train_aug/**/[!.]*.txt'),
     marks=('train_aug.txt', 'subset_train_aug', 'train_aug/image'),
     classes=PASCAL_VOC,
 )

@@ -42,6 +42,8 @@ def _only(result):
 def test_all_is_well(checked, tmp_path, capsys, make):
     make(tmp_path, 12)
     run(subsets, capsys, 'splits', tmp_path, '--ratios', 4)
+    for path in list(tmp_path.rglob('*.txt')):
+        path.with_name(f'._{path.name}').write_bytes(b'\0')  # as macOS leaves them
     status, lines = checked()
     assert status == 0
     assert lines[-1] == 'root: 4 lists, 15 images, 15 label maps: no findings'
@@ -55,6 +57,7 @@ def test_class_shares(checked, tmp_path):
     save(tmp_path / 'segmentation/train/a_000000_000000_gtFine.png', np.full((4, 6), 1, np.uint8))
     (tmp_path / 'classes.json').write_text(json.dumps({'names': ['x', 'the y', 'z'], 'colors': [[0, 0, 0]] * 3}))
     _, lines = checked()
+    write_list(tmp_path / 'config_new/train_val.txt', [city_line('a_000000_000000')])  # counts once
     # train: three maps of 24 pixels with 6 of each id, one map of 24 pixels of id 1; val: three with 6 of each
     assert [line.split() for line in lines[:-1]] == [
         ['train', 'val'],
@@ -125,6 +128,16 @@ def _bare(root):
     write_list(root / 'config_new/subset_train/train_aug_labeled_1-8.txt', ['/images/train/a_000000_000001.png'])
 
 
+def _bare_val(root):
+    write_list(root / 'config_new/val_small.txt', ['/images/val/c_000000_000001.png'])
+
+
+def _truncate_unlabeled(root):
+    """In one list with a label, in another without."""
+    _truncate(root)
+    write_list(root / 'config_new/subset_train/train_aug_unlabeled_1-8.txt', ['/images/train/a_000000_000001.png'])
+
+
 def _empty(root):
     write_list(root / 'config_new/test.txt', [])
 
@@ -158,6 +171,8 @@ def _val_in_train(root):
             '1 images are in train_aug_unlabeled_1-8.txt too: images/train/a_000000_000001.png; keep each in one',
         ),
         (_bare, 'config_new/subset_train/train_aug_labeled_1-8.txt', '1 of 1 lines have no label file'),
+        (_bare_val, 'config_new/val_small.txt', '1 of 1 lines have no label file'),
+        (_truncate_unlabeled, 'images/train/a_000000_000001.png', 'not an image that can be decoded'),
         (_empty, 'config_new/test.txt', 'the list is empty; write it again or remove it'),
         (_columns, 'config_new/other.txt', 'line 1: expected'),
         (_copy, 'images/val/c_000000_000000.png', 'in val and, as images/train/b_000000_000004.png, in train; take'),

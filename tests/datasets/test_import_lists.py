@@ -103,6 +103,25 @@ def test_report(load, dst, source):
     assert f'2 images, or their labels, are missing: {image(names[0])}, {image(names[1])}\n' in out
 
 
+def test_a_labelled_image_without_a_label_counts_as_missing(load, dst, source):
+    names = make_city(dst)
+    (dst / 'config_new/train.txt').unlink()
+    write_list(source / 'train_aug_labeled_1-9.txt', [city_line(names[0]), city_line(names[1]).split('\t')[0]])
+    write_list(source / '._train_aug_labeled_1-9.txt', ['\0'])  # as macOS leaves them
+    status, out = load()
+    assert status == 0
+    assert _row(out, 'train_aug_labeled_1-9') == ['2', '0', '0', '-', '1']
+    assert 'left out' not in out
+
+
+def test_the_folder_tells_the_share(load, dst, source, monkeypatch):
+    names = make_voc(dst)
+    write_list(source / '1_4/labeled.txt', names[:5])
+    monkeypatch.chdir(source / '1_4')
+    load(source='.')
+    assert read(dst / 'subset_train_aug/train_aug_labeled_1-4.txt') == names[:5]
+
+
 def test_lists_of_whole_splits_only_where_there_is_none(load, dst, source):
     (dst / 'images/train').mkdir(parents=True)
     write_list(dst / 'config_new/val.txt', ['/images/val/mine.png'])

@@ -91,6 +91,7 @@ def test_counts_by_sequence_are_spread_evenly():
         places = [split[20].index(i) for i in split[7]]
         assert set(np.diff(places)) <= {2, 3}  # 20 / 7
         assert split[20][0] < 4 and split[20][-1] >= 64
+    assert len({counted_split(NAMES, [7], seed, True)[7][0] for seed in range(30)}) == 10  # 68 / 7
 
 
 @pytest.mark.parametrize('n', [0, -1, 69])
