@@ -56,8 +56,8 @@ def test_class_shares(checked, tmp_path):
     make_city(tmp_path, 4)
     save(tmp_path / 'segmentation/train/a_000000_000000_gtFine.png', np.full((4, 6), 1, np.uint8))
     (tmp_path / 'classes.json').write_text(json.dumps({'names': ['x', 'the y', 'z'], 'colors': [[0, 0, 0]] * 3}))
-    _, lines = checked()
     write_list(tmp_path / 'config_new/train_val.txt', [city_line('a_000000_000000')])  # counts once
+    _, lines = checked()
     # train: three maps of 24 pixels with 6 of each id, one map of 24 pixels of id 1; val: three with 6 of each
     assert [line.split() for line in lines[:-1]] == [
         ['train', 'val'],
