@@ -59,14 +59,14 @@ def published_lists(source: Path, layout: Layout, root: Path) -> tuple[dict[Path
     if not any(role(target) == 'labeled' for target in found):
         raise UserError(f'{source}: holds no labelled lists (train_aug_labeled_1-8.txt, 1_8/labeled.txt and the like)')
     lists = {target: _translate(path, layout) for target, path in found.items()}
-    known = {_image(line): line for line in (read_lines(train) if train.is_file() else lists.get(train, ()))}
+    own = read_lines(train) if train.is_file() else lists.get(train, [])
+    # By path first: images in different folders may have one name.
+    known = {_image(line): line for line in own} | {line.split('\t')[0]: line for line in own}
     for target, lines in lists.items():
-        if known and role(target) in ('labeled', 'unlabeled'):
-            lists[target] = [known.get(_image(line), line) for line in lines]
-            if not set(lists[target]) & set(known.values()):
-                raise UserError(
-                    f'{found[target]}: none of its images is in {train}: are the lists of another data set?'
-                )
+        if own and role(target) in ('labeled', 'unlabeled'):
+            lists[target] = [known.get(line.split('\t')[0]) or known.get(_image(line), line) for line in lines]
+            if not set(lists[target]) & set(own):
+                raise UserError(f'{found[target]}: none of its images is in {train}; are the lists of other data?')
     notes = [f'note: {len(left_out)} other lists were left out: {some(left_out)}'] if left_out else []
     return lists, notes
 

@@ -47,11 +47,8 @@ def make_splits(
     else:
         lists, notes = published_lists(Path(source), layout, dst)
     written = place_lists(lists, force)
-    print(
-        f'{dst}: {len(written)} of {len(lists)} lists written'
-        if written
-        else f'{dst}: the lists are there: nothing to do'
-    )
+    done = f'{len(written)} of {len(lists)} lists written' if written else 'the lists are there: nothing to do'
+    print(f'{dst}: {done}')
     print('\n'.join([*_report(dst, layout, [path for path in lists if role(path) == 'labeled']), *notes]))
 
 

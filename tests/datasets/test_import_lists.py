@@ -89,6 +89,19 @@ def test_the_lines_are_those_of_the_training_list(load, dst, source):
     assert f'train_aug_labeled_1-2.txt: 1 images are not in train.txt: {dst}/images/train/b_0_1.png' in out
 
 
+def test_images_of_one_name_in_two_folders(load, dst, source):
+    lines = [f'/images/train/{folder}/1.png\t/segmentation/train/{folder}/1.png' for folder in 'ab']
+    write_list(dst / 'config_new/train.txt', lines)
+    write_list(source / 'train_aug_labeled_1-2.txt', lines[:1])
+    write_list(source / 'train_aug_unlabeled_1-2.txt', lines[1:])
+    write_list(source / 'train_aug_unlabeled_1-4.txt', [lines[0].split('\t')[0]])
+    _, out = load()
+    assert read(dst / 'config_new/subset_train/train_aug_unlabeled_1-4.txt') == lines[:1]
+    assert read(dst / 'config_new/subset_train/train_aug_labeled_1-2.txt') == lines[:1]
+    assert read(dst / 'config_new/subset_train/train_aug_unlabeled_1-2.txt') == lines[1:]
+    assert _row(out, 'train_aug_labeled_1-2')[:4] == ['1', '1', '0', '0']
+
+
 def test_report(load, dst, source):
     names = make_voc(dst, 10)
     (dst / f'train_aug/image/{names[0]}.jpg').unlink()
