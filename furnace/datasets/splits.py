@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from furnace.utils.errors import UserError
 RATIOS = (16, 8, 4, 2)
 
 Pair = tuple[str, str | None]
+T = TypeVar('T')
 
 _FRAME = re.compile(r'(.*)[_-][A-Za-z]*\d+')
 
@@ -99,7 +101,7 @@ def counted_split(names: Sequence[str], counts: Sequence[int], seed: int, by_seq
     return {n: sorted(chosen[n]) for n in counts}
 
 
-def divide(lines: Sequence[str], chosen: Iterable[int]) -> tuple[list[str], list[str]]:
+def divide(lines: Sequence[T], chosen: Iterable[int]) -> tuple[list[T], list[T]]:
     """The lines at the positions ``chosen``, and the others, both in their order."""
     chosen = set(chosen)
     others = [line for i, line in enumerate(lines) if i not in chosen]
@@ -171,13 +173,14 @@ def write_lists(
     subsets = config / 'subset_train'
     subsets.mkdir(parents=True, exist_ok=True)
     for name, lines in pairs.items():
-        write_lines(config / f'{name}.txt', map(_line, lines))
+        write_list(config / f'{name}.txt', lines)
     for r, (chosen, _) in split.items():
-        labeled, unlabeled = divide(list(map(_line, train)), [with_label[i] for i in chosen])
-        write_lines(subsets / f'train_aug_labeled_1-{r}.txt', labeled)
-        write_lines(subsets / f'train_aug_unlabeled_1-{r}.txt', unlabeled)
+        labeled, unlabeled = divide(train, [with_label[i] for i in chosen])
+        write_list(subsets / f'train_aug_labeled_1-{r}.txt', labeled)
+        write_list(subsets / f'train_aug_unlabeled_1-{r}.txt', unlabeled)
     return {r: len(chosen) for r, (chosen, _) in split.items()}
 
 
-def _line(pair: Pair) -> str:
-    return '\t'.join(f'/{column}' for column in pair if column is not None)
+def write_list(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write lines as ``write_lists`` does; the file is replaced as a whole or not at all."""
+    write_lines(path, ('\t'.join(f'/{column}' for column in pair if column is not None) for pair in pairs))
