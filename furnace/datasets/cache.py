@@ -43,7 +43,9 @@ class Cache:
         """As ``read_pair``, read-only."""
         label = self._load(label_path, str(self.num_classes))
         label = read_label(label_path, self.num_classes) if label is None else label
-        return require_one_size(image_path, self.image(image_path), label_path, label)
+        image = self.image(image_path)
+        require_one_size(image, label, image_path, label_path)
+        return image, label
 
     def missing(self, labeled: Iterable[Item], unlabeled: Iterable[Item] | None) -> list[tuple[str, str]]:
         """Path and kind ('' for images) of the files that have no entry, each once."""

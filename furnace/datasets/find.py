@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from furnace.datasets.splits import block_split
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, some
 
 IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff'})
 LABEL_ENDINGS = ('', '_gtFine', '_label', '_labelIds', '_gtFine_labelTrainIds', '_gtFine_labelIds', '_mask', '_L')
@@ -112,8 +112,7 @@ def require_frames(splits: Splits, images: Path) -> None:
             raise UserError(f'no images for {split}: looked in {images / split}')
     bare = [str(frame.image) for frame in splits['val'] if frame.label is None]
     if bare:
-        names = ', '.join(bare[:3]) + (', …' if len(bare) > 3 else '')
-        raise UserError(f'{len(bare)} of {len(splits["val"])} images of val have no label: {names}')
+        raise UserError(f'{len(bare)} of {len(splits["val"])} images of val have no label: {some(bare)}')
     _require_a_label(splits['train'], images / 'train')
 
 

@@ -88,19 +88,18 @@ def read_pair(image_path: str, label_path: str, num_classes: int) -> tuple[np.nd
     Raises:
         UserError: as ``read_image`` and ``read_label``, or the sizes differ.
     """
-    return require_one_size(image_path, read_image(image_path), label_path, read_label(label_path, num_classes))
+    image, label = read_image(image_path), read_label(label_path, num_classes)
+    require_one_size(image, label, image_path, label_path)
+    return image, label
 
 
-def require_one_size(
-    image_path: str, image: np.ndarray, label_path: str, label: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both, where they fit each other; raises UserError where their sizes differ."""
+def require_one_size(image: np.ndarray, label: np.ndarray, image_path: str, label_path: str) -> None:
+    """Raises UserError where image (H, W, 3) and label map (H, W) differ in height or width."""
     if image.shape[:2] != label.shape:
         height, width = image.shape[:2]
         raise UserError(
             f'{label_path}: is {label.shape[1]}x{label.shape[0]} pixels, its image {image_path} is {width}x{height}'
         )
-    return image, label
 
 
 def _read_bytes(path: str | os.PathLike) -> bytes:

@@ -1,11 +1,11 @@
-"""List files: which images a split holds, where they lie, and whether they are there."""
+"""List files: which images a split holds, where they lie, and whether they are there; and writing them."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, some
 
 
 class Item(NamedTuple):
@@ -40,6 +40,18 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     return lines
 
 
+def role(list_path: str | os.PathLike) -> str:
+    """What a list is for, by its name: val, test, unlabeled, labeled, train (all training images) or other."""
+    stem = Path(list_path).stem
+    for name in ('val', 'test'):
+        if stem.startswith(name):
+            return name
+    for name in ('unlabeled', 'labeled'):
+        if name in stem:
+            return name
+    return 'train' if stem in ('train', 'train_aug') else 'other'
+
+
 def cityscapes_items(image_root: str, label_root: str, list_path: str | os.PathLike) -> list[Item]:
     """Lines ``/images/train/x.png<tab>/segmentation/train/x_gtFine.png``; the leading ``/`` means the root.
 
@@ -58,13 +70,12 @@ def cityscapes_items(image_root: str, label_root: str, list_path: str | os.PathL
 def voc_items(image_root: str, label_root: str, list_path: str | os.PathLike) -> list[Item]:
     """Lines ``2007_000032``: ``{split}/image/ID.jpg`` and ``{split}/label/ID.png`` below the roots.
 
-    The split is ``val`` or ``test`` for a list whose name begins so, ``train_aug`` for every other list.
+    The split is ``val`` or ``test`` for a list of that role, ``train_aug`` for every other list.
     """
-    stem = Path(list_path).stem
-    split = next((split for split in ('val', 'test') if stem.startswith(split)), 'train_aug')
+    split = role(list_path) if role(list_path) in ('val', 'test') else 'train_aug'
     return [
         Item(
-            Path(line).name,  # pictures are saved under it
+            os.path.basename(line),  # pictures are saved under it
             os.path.join(image_root, split, 'image', f'{line}.jpg'),
             os.path.join(label_root, split, 'label', f'{line}.png'),
         )
@@ -76,12 +87,11 @@ def require_labels(items: Sequence[Item], list_path: str | os.PathLike) -> None:
     """Raises UserError where a list of labelled images has a line without a label."""
     bare = [item.name for item in items if item.label is None]
     if bare:
-        raise UserError(f'{list_path}: {len(bare)} of {len(items)} lines have no label file: {_some(bare)}')
+        raise UserError(f'{list_path}: {len(bare)} of {len(items)} lines have no label file: {some(bare)}')
 
 
-def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathLike) -> None:
-    """Raises UserError that counts the missing images (and labels, if asked for) and names the first few."""
-    paths = [path for item in items for path in ((item.image, item.label) if labels else (item.image,))]
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Those of ``paths`` that are not there, in their order."""
     listing: dict[str, set[str]] = {}
     missing = []
     for path in paths:
@@ -94,9 +104,46 @@ def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathL
                 listing[folder] = set()
         if name not in listing[folder]:
             missing.append(path)
+    return missing
+
+
+def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathLike) -> None:
+    """Raises UserError that counts the missing images (and labels, if asked for) and names the first few."""
+    paths = [path for item in items for path in ((item.image, item.label) if labels else (item.image,))]
+    missing = missing_files(paths)
     if missing:
-        raise UserError(f'{list_path}: {len(missing)} of {len(paths)} files are missing: {_some(missing)}')
+        raise UserError(f'{list_path}: {len(missing)} of {len(paths)} files are missing: {some(missing)}')
 
 
-def _some(names: Sequence[str], number: int = 3) -> str:
-    return ', '.join(names[:number]) + (', …' if len(names) > number else '')
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a list, LF on every system, in an existing folder. The file is replaced as a whole or not at all."""
+    # Not tempfile: its files are private (0600), and a data set is often shared.
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        temporary.write_bytes(''.join(f'{line}\n' for line in lines).encode())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def place_lists(lists: Mapping[Path, Sequence[str]], force: bool) -> list[Path]:
+    """Write the lists that are not there yet with these lines, and make their folders. Returns what was written.
+
+    Raises:
+        UserError: one is there with other lines, and ``force`` is not given; nothing has been written then.
+    """
+    new = {path: lines for path, lines in lists.items() if not _holds(path, lines)}
+    there = [str(path) for path in new if path.exists()]
+    if there and not force:
+        raise UserError(f'{len(there)} lists are there with other lines: {some(there)}; --force replaces them')
+    for path, lines in new.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_lines(path, lines)
+    return list(new)
+
+
+def _holds(path: Path, lines: Sequence[str]) -> bool:
+    try:
+        return path.is_file() and read_lines(path) == list(lines)
+    except UserError:  # empty or no text
+        return False

@@ -2,16 +2,20 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
+from furnace.datasets.lists import write_lines
 from furnace.utils.errors import UserError
 
 RATIOS = (16, 8, 4, 2)
 
 Pair = tuple[str, str | None]
+T = TypeVar('T')
 
 _FRAME = re.compile(r'(.*)[_-][A-Za-z]*\d+')
 
@@ -31,33 +35,82 @@ def nested_split(names: Sequence[str], ratios: Sequence[int], seed: int) -> dict
 
     The frames are sorted by (sequence, name) and every r-th one is labelled, so that neighbouring video frames, which
     look alike, are spread over the whole of every sequence. One offset o is drawn from
-    ``numpy.random.default_rng(seed)`` in [0, max(ratios)); ratio r starts at o mod r. Where each ratio divides the
-    next larger one, as in ``RATIOS``, the labelled images are therefore nested: 1/16 ⊂ 1/8 ⊂ 1/4 ⊂ 1/2. With fewer
-    images than max(ratios) the offset wraps (o mod the number of images), so that every ratio has at least one
-    labelled image and the nesting holds.
+    ``numpy.random.default_rng(seed)`` in [0, max(ratios)); ratio r starts at o mod r. As each ratio divides the
+    next larger one, the labelled images are nested: 1/16 ⊂ 1/8 ⊂ 1/4 ⊂ 1/2. With fewer images than max(ratios) the
+    offset wraps (o mod the number of images), so that every ratio has at least one labelled image and the nesting
+    holds.
 
     Args:
         names: file names or paths, without repetition, in any order; the choice does not depend on their order.
-        ratios: positive integers r.
+        ratios: positive integers r, each a divisor of the next larger one.
         seed: non-negative integer.
 
     Returns:
         {r: (labelled, unlabelled)}, positions in ``names``, each ascending.
 
     Raises:
-        UserError: there is no image, or a ratio below 1.
+        UserError: there is no image, a ratio is below 1, or the ratios do not divide each other.
     """
     if not names:
         raise UserError('no labelled training image: there is nothing to choose a labelled subset from')
     if min(ratios) < 1:
         raise UserError(f'ratios must be 1 or more, not {min(ratios)}')
-    order = sorted(range(len(names)), key=lambda i: (sequence_of(names[i]), names[i]))
+    for r, larger in pairwise(sorted(ratios)):
+        if larger % r:
+            raise UserError(f'ratios {r} and {larger} cannot be nested by sequence: each must divide the next larger')
+    order = _by_sequence(names)
     offset = int(np.random.default_rng(seed).integers(max(ratios))) % len(names)
     split = {}
     for r in ratios:
         labeled = set(order[offset % r :: r])
         split[r] = sorted(labeled), [i for i in range(len(names)) if i not in labeled]
     return split
+
+
+def counted_split(names: Sequence[str], counts: Sequence[int], seed: int, by_sequence: bool) -> dict[int, list[int]]:
+    """Choose n labelled images for each count n, nested: those of a smaller count are among those of a larger one.
+
+    At random, they are the first n of one permutation of the sorted names from ``numpy.random.default_rng(seed)``:
+    calls with one seed nest too. By sequence, the frames are sorted by (sequence, name), and of the M frames of the
+    next larger count (of all, for the largest) those at (k·M + o) // n are taken for k = 0 … n-1, with o drawn from
+    [0, M): they lie M/n apart, rounded.
+
+    Args:
+        names, seed: as for ``nested_split``.
+        counts: positive integers, at most the number of names.
+
+    Returns:
+        {n: positions in ``names``, ascending}, in the order of ``counts``.
+
+    Raises:
+        UserError: a count is below 1 or above the number of names.
+    """
+    for n in counts:
+        if not 1 <= n <= len(names):
+            raise UserError(f'{n} labelled images cannot be chosen from {len(names)}')
+    rng = np.random.default_rng(seed)
+    if by_sequence:
+        chosen, order = {}, _by_sequence(names)
+        for n in sorted(set(counts), reverse=True):
+            offset = int(rng.integers(len(order)))
+            chosen[n] = order = [order[(k * len(order) + offset) // n] for k in range(n)]
+    else:
+        order = sorted(range(len(names)), key=names.__getitem__)
+        permuted = [order[i] for i in rng.permutation(len(names))]
+        chosen = {n: permuted[:n] for n in counts}
+    return {n: sorted(chosen[n]) for n in counts}
+
+
+def divide(lines: Sequence[T], chosen: Iterable[int]) -> tuple[list[T], list[T]]:
+    """The lines at the positions ``chosen``, and the others, both in their order."""
+    chosen = set(chosen)
+    others = [line for i, line in enumerate(lines) if i not in chosen]
+    return [line for i, line in enumerate(lines) if i in chosen], others
+
+
+def _by_sequence(names: Sequence[str]) -> list[int]:
+    """Positions in ``names``, sorted by (sequence, name)."""
+    return sorted(range(len(names)), key=lambda i: (sequence_of(names[i]), names[i]))
 
 
 def block_split(names: Sequence[str], has_label: Sequence[bool], share: float) -> tuple[list[int], list[int]]:
@@ -122,21 +175,12 @@ def write_lists(
     for name, lines in pairs.items():
         write_list(config / f'{name}.txt', lines)
     for r, (chosen, _) in split.items():
-        labeled = {with_label[i] for i in chosen}
-        write_list(subsets / f'train_aug_labeled_1-{r}.txt', [pair for i, pair in enumerate(train) if i in labeled])
-        write_list(
-            subsets / f'train_aug_unlabeled_1-{r}.txt', [pair for i, pair in enumerate(train) if i not in labeled]
-        )
+        labeled, unlabeled = divide(train, [with_label[i] for i in chosen])
+        write_list(subsets / f'train_aug_labeled_1-{r}.txt', labeled)
+        write_list(subsets / f'train_aug_unlabeled_1-{r}.txt', unlabeled)
     return {r: len(chosen) for r, (chosen, _) in split.items()}
 
 
-def write_list(path: Path, pairs: Sequence[Pair]) -> None:
+def write_list(path: Path, pairs: Iterable[Pair]) -> None:
     """Write lines as ``write_lists`` does; the file is replaced as a whole or not at all."""
-    text = ''.join(f'/{image}\n' if label is None else f'/{image}\t/{label}\n' for image, label in pairs)
-    # Not tempfile: its files are private (0600), and a data set is often shared.
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_bytes(text.encode())  # bytes: LF on every system
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_lines(path, ('\t'.join(f'/{column}' for column in pair if column is not None) for pair in pairs))

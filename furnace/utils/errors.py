@@ -1,5 +1,7 @@
 """The exceptions that reach a person as one line."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """A mistake in a setting, a file or a command: its text is one line that says what to do about it.
@@ -10,3 +12,8 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that cannot go on though nobody made a mistake: printed in the same way, exit status 1."""
+
+
+def some(names: Sequence[str], number: int = 3) -> str:
+    """The first few of many names, for such a line."""
+    return ', '.join(names[:number]) + (', …' if len(names) > number else '')

@@ -4,7 +4,16 @@ from pathlib import Path
 import pytest
 from samples import SHARED, needs_shared
 
-from furnace.datasets.lists import Item, cityscapes_items, read_lines, require_files, require_labels, voc_items
+from furnace.datasets.lists import (
+    Item,
+    cityscapes_items,
+    place_lists,
+    read_lines,
+    require_files,
+    require_labels,
+    role,
+    voc_items,
+)
 from furnace.utils.errors import UserError
 
 SPLITS = SHARED / 'splits'
@@ -125,6 +134,45 @@ def test_voc_folder_follows_the_list(write, name, split):
     assert voc_items('/img', '/gt', path) == [
         Item(i, f'/img/{split}/image/{i}.jpg', f'/gt/{split}/label/{i}.png') for i in ('2007_000032', '2007_000033')
     ]
+
+
+@pytest.mark.parametrize(
+    'name, wanted',
+    [
+        ('val', 'val'),
+        ('val_labeled', 'val'),
+        ('test', 'test'),
+        ('train', 'train'),
+        ('train_aug', 'train'),
+        ('train_val', 'other'),
+        ('train_aug_labeled_1-8', 'labeled'),
+        ('pseudoseg_unlabeled_1-8', 'unlabeled'),
+        ('unlabeled', 'unlabeled'),
+        ('train_extra_3000', 'other'),
+    ],
+)
+def test_role(name, wanted):
+    assert role(f'val/labeled/{name}.txt') == wanted
+
+
+def test_lists_are_placed_all_or_none(write, tmp_path):
+    same, other = write('a\r\nb\r\n', 'same.txt'), write('a\n', 'other.txt')
+    new = tmp_path / 'sub/new.txt'
+    lists = {new: ['x'], same: ['a', 'b'], other: ['b']}
+    with pytest.raises(UserError) as error:
+        place_lists(lists, force=False)
+    assert str(error.value) == f'1 lists are there with other lines: {other}; --force replaces them'
+    assert not new.parent.exists()
+    assert place_lists(lists, force=True) == [new, other]
+    assert (new.read_bytes(), other.read_bytes(), same.read_bytes()) == (b'x\n', b'b\n', b'a\r\nb\r\n')
+    assert place_lists(lists, force=False) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['other.txt', 'same.txt', 'sub']
+
+
+def test_an_empty_list_is_not_taken_for_another(write):
+    path = write('')
+    with pytest.raises(UserError, match='other lines'):
+        place_lists({path: ['a']}, force=False)
 
 
 def test_labelled_list_without_labels(write):

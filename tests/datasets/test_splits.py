@@ -2,11 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import SHARED, needs_shared
 
-from furnace.datasets.splits import RATIOS, block_split, nested_split, sequence_of, write_lists
+from furnace.datasets.splits import RATIOS, block_split, counted_split, nested_split, sequence_of, write_lists
 from furnace.utils.errors import UserError
-
-CAMVID = Path(__file__).resolve().parents[2].parent / 'shared/data/camvid'
 
 NAMES = [f'{sequence}_{i:04d}.png' for sequence, n in (('a', 40), ('b', 25), ('c', 3)) for i in range(n)]
 
@@ -61,6 +60,49 @@ def test_sequences_come_before_names():
 def test_seed_decides():
     assert nested_split(NAMES, RATIOS, 3) == nested_split(NAMES, RATIOS, 3)
     assert len({nested_split(NAMES, RATIOS, seed)[16][0][0] for seed in range(100)}) == 16
+
+
+@pytest.mark.parametrize('by_sequence', [False, True])
+@pytest.mark.parametrize('counts', [(1,), (68,), (5, 17, 4), (10, 68, 33, 32), (1, 2, 3)])
+def test_counts_are_nested_whatever_the_order_of_names(counts, by_sequence):
+    split = counted_split(NAMES, counts, 3, by_sequence)
+    assert list(split) == list(counts)
+    chosen = set()
+    for n in sorted(counts):
+        assert split[n] == sorted(set(split[n]))
+        assert len(split[n]) == n
+        assert chosen <= set(split[n])
+        chosen = set(split[n])
+    shuffled = list(np.random.default_rng(0).permutation(NAMES))
+    for n, places in counted_split(shuffled, counts, 3, by_sequence).items():
+        assert sorted(shuffled[i] for i in places) == sorted(NAMES[i] for i in split[n])
+
+
+def test_random_choices_nest_from_call_to_call():
+    small, large = (set(counted_split(NAMES, [n], 3, False)[n]) for n in (9, 20))
+    assert small < large
+
+
+def test_counts_by_sequence_are_spread_evenly():
+    for seed in range(10):
+        split = counted_split(NAMES, [7, 20], seed, True)
+        gaps = np.diff(split[20])
+        assert set(gaps) == {3, 4}  # 68 / 20
+        places = [split[20].index(i) for i in split[7]]
+        assert set(np.diff(places)) <= {2, 3}  # 20 / 7
+        assert split[20][0] < 4 and split[20][-1] >= 64
+    assert len({counted_split(NAMES, [7], seed, True)[7][0] for seed in range(30)}) == 10  # 68 / 7
+
+
+@pytest.mark.parametrize('n', [0, -1, 69])
+def test_a_count_that_cannot_be(n):
+    with pytest.raises(UserError, match=f'{n} labelled images cannot be chosen from 68'):
+        counted_split(NAMES, [5, n], 0, False)
+
+
+def test_ratios_that_cannot_be_nested():
+    with pytest.raises(UserError, match='ratios 4 and 6'):
+        nested_split(NAMES, (6, 2, 4), 0)
 
 
 def test_nothing_to_split():
@@ -143,9 +185,9 @@ def test_lists_are_replaced_whole(tmp_path, monkeypatch):
     assert {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()} == before
 
 
-@pytest.mark.skipif(not CAMVID.is_dir(), reason='needs ../shared')
+@needs_shared
 def test_camvid_is_spread_over_its_sequences():
-    names = sorted(p.name for p in (CAMVID / 'images/train').iterdir())
+    names = sorted(p.name for p in (SHARED / 'camvid/images/train').iterdir())
     for r, (labeled, _) in nested_split(names, RATIOS, 12345).items():
         for sequence, n in ('0016E5', 204), ('0006R0', 101), ('0001TP', 62):
             assert abs(sum(names[i].startswith(sequence) for i in labeled) - n / r) < 1

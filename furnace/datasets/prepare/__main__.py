@@ -1,8 +1,10 @@
-"""Turn data as it was downloaded into this project's layout.
+"""Bring data into this project's layout, choose its lists, and check what is there.
 
 From the root of the checkout:
 
     python -m furnace.datasets.prepare folder ~/roads DATA/roads
+    python -m furnace.datasets.prepare splits DATA/roads --counts 50 100
+    python -m furnace.datasets.prepare check DATA/roads
     python -m furnace.datasets.prepare folder --help
 """
 
@@ -10,12 +12,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from furnace.datasets import check, subsets
 from furnace.datasets.prepare import camvid, city, folder, voc
 from furnace.utils.errors import RunError, UserError
 
 # Each has add_parser(subparsers), which sets the default ``prepare``: a function of the parsed arguments, by name, that
 # returns the exit status (None is 0).
-SUBCOMMANDS = (folder, camvid, city, voc)
+SUBCOMMANDS = (folder, camvid, city, voc, subsets, check)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
