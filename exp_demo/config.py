@@ -86,6 +86,7 @@ C.log_every = 10  # iterations between two lines of log/losses.jsonl
 C.max_bad_steps = 0  # iterations in a row whose loss may be nan or infinite; they are left out
 
 # Evaluation
+C.eval_every = 0  # epochs between scores on eval_source while training, which keep epoch-best.pth; 0: none
 C.eval_scale_array = [0.5]
 C.eval_flip = False
 C.eval_crop_size = 128

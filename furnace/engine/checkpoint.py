@@ -1,4 +1,4 @@
-"""Checkpoints: ``epoch-{n}.pth`` and ``epoch-last.pth`` with tensors and plain values only."""
+"""Checkpoints: ``epoch-{n}.pth``, ``epoch-last.pth``, ``epoch-best.pth`` with tensors and plain values only."""
 
 import itertools
 import os
@@ -14,6 +14,7 @@ from furnace.engine.logger import make_folder
 from furnace.utils.errors import UserError
 
 LAST = 'epoch-last.pth'
+BEST = 'epoch-best.pth'
 
 
 def save(content: dict, path: Path) -> None:
@@ -121,15 +122,15 @@ def numbered(folder: Path) -> dict[int, Path]:
 
 
 def select(text: str, folder: Path) -> list[Path]:
-    """The checkpoints that ``-e`` names: ``last``, a file, an epoch, a range ``20-34``, or ``20-`` to the newest.
+    """The checkpoints that ``-e`` names: ``last``, ``best``, a file, an epoch, a range ``20-34``, or ``20-`` on.
 
     Returns them in epoch order.
 
     Raises:
         UserError: it names nothing.
     """
-    if text == 'last':
-        chosen = [folder / LAST]
+    if text in ('last', 'best'):
+        chosen = [folder / (LAST if text == 'last' else BEST)]
     elif text.endswith('.pth'):
         chosen = [Path(text)]
     elif match := re.fullmatch(r'([0-9]{1,18})(-([0-9]{0,18}))?', text):
@@ -145,9 +146,11 @@ def select(text: str, folder: Path) -> list[Path]:
             if not chosen:
                 raise UserError(f'-e {text}: {folder} has no epoch in this range{_present(snapshots)}')
     else:
-        raise UserError(f'-e {text}: expected last, a file.pth, an epoch (30), or a range (20-34, 20-)')
+        raise UserError(f'-e {text}: expected last, best, a file.pth, an epoch (30), or a range (20-34, 20-)')
     missing = next((path for path in chosen if not os.path.isfile(path)), None)
     if missing:
+        if text == 'best':
+            raise UserError(f'{missing}: no such checkpoint; training with C.eval_every keeps the best')
         raise UserError(f'{missing}: no such checkpoint{_present(numbered(folder))}')
     return chosen
 

@@ -1,17 +1,22 @@
-"""What a run logs by iteration: ``losses.jsonl``, every digit of it, and TensorBoard scalars."""
+"""What a run logs by iteration: ``losses.jsonl``, ``scores.jsonl``, every digit of it, and TensorBoard scalars."""
 
 import json
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from furnace.seg_opr.metric import Scores
+
 LOSSES = 'losses.jsonl'
+SCORES = 'scores.jsonl'
 TENSORBOARD = 'tb'
 
 
 class Curves:
-    """Writes both; a run that goes on leaves neither a gap nor a double.
+    """Writes them; a run that goes on leaves neither a gap nor a double.
 
     Args:
         folder: the log folder.
@@ -23,10 +28,11 @@ class Curves:
         self.active = active
         if not active:
             return
-        path = folder / LOSSES
-        if path.is_file():
-            _cut(path, iteration)
-        self.file = open(path, 'a', buffering=1, encoding='utf-8')  # noqa: SIM115 (closed in __exit__)
+        self.folder = folder
+        for name in (LOSSES, SCORES):
+            if (folder / name).is_file():
+                _cut(folder / name, iteration)
+        self.file = open(folder / LOSSES, 'a', buffering=1, encoding='utf-8')  # noqa: SIM115 (closed in __exit__)
         self.writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=iteration + 1 if iteration else None)
 
     def add(self, iteration: int, figures: dict[str, float]) -> None:
@@ -35,6 +41,17 @@ class Curves:
         self.file.write(json.dumps({'iteration': iteration, **figures}) + '\n')
         for name, value in figures.items():
             self.writer.add_scalar(f'train/{name}', value, iteration)
+
+    def add_scores(self, iteration: int, scores: Scores, names: Sequence[str]) -> None:
+        """Of the validation list, in 0 … 1; classes that are neither labelled nor predicted are null."""
+        if not self.active:
+            return
+        means = {'mean_iou': scores.mean_iou, 'pixel_accuracy': scores.pixel_accuracy}
+        iou = {name: None if math.isnan(value) else value for name, value in zip(names, scores.iou, strict=True)}
+        with open(self.folder / SCORES, 'a', encoding='utf-8') as file:
+            file.write(json.dumps({'iteration': iteration, **means, 'iou': iou}) + '\n')
+        for name, value in means.items():
+            self.writer.add_scalar(f'val/{name}', value, iteration)
 
     def flush(self) -> None:
         """To the disk, before a checkpoint claims these iterations."""

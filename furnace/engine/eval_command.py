@@ -47,7 +47,7 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
         '--epochs',
         default='last',
         metavar='WHICH',
-        help='last, FILE.pth, an epoch (30), a range (20-34), or from an epoch on (20-); default: last',
+        help='last, best, FILE.pth, an epoch (30), a range (20-34), or from an epoch on (20-); default: last',
     )
     parser.add_argument('-v', '--verbose', action='store_true', help='show the running score')
     mode = parser.add_mutually_exclusive_group()
@@ -118,6 +118,12 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
                     confusion = evaluator.confusion(branch, title, pictures)
                 results.append(record(str(path), content, branch, confusion, classes, len(items)))
                 logger.info('%s, %d images of %s\n%s', title, len(items), C.eval_source, table(confusion, classes))
+                if path.name == checkpoint.BEST:
+                    logger.info(
+                        '%s was chosen by its score on the validation list while training, which flatters; '
+                        'the published rule scores the last: -e last',
+                        path.name,
+                    )
                 if pictures:
                     logger.info('pictures: %s', pictures)
                 if world.rank == 0:  # after each, so that a later one that fails loses nothing

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,13 +50,20 @@ class Evaluator:
         self.device, self.verbose, self.world = device, verbose, world
         self.normalize = Normalize(config.image_mean, config.image_std).to(device)
 
-    def confusion(self, branch: int, title: str = '', pictures: Path | None = None) -> Tensor:
-        """Confusion matrix of a branch over all images, int64 (C, C) on the CPU.
+    def confusion(
+        self,
+        branch: int,
+        title: str = '',
+        pictures: Path | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Tensor | None:
+        """Confusion matrix of a branch over all images, int64 (C, C) on the CPU; None where it was stopped.
 
         Args:
             branch: 1 or 2.
             title: for the progress bar.
             pictures: folder for pictures of every prediction.
+            stopped: asked before each image, in any process.
         """
         C = self.config
         self.network.eval()
@@ -74,6 +82,8 @@ class Evaluator:
         images = samples(self.data, C.num_workers, self.device.type == 'cuda')
         bar = tqdm(images, title, len(self.data), unit='image', leave=False, disable=self.world.rank > 0)
         for sample in bar:
+            if stopped():
+                break
             image = sample.image.numpy()
             prediction = infer(image).argmax(dim=0).to(torch.uint8)
             label = sample.label.to(self.device, non_blocking=True)
@@ -82,6 +92,8 @@ class Evaluator:
                 bar.set_postfix_str(f'mean IoU {100 * scores(total).mean_iou:.2f}')
             if pictures is not None:
                 save_prediction(pictures, sample.name, image, prediction.cpu().numpy(), sample.label.numpy(), palette)
+        if self.world.most(int(stopped()))[0]:
+            return None
         return self.world.sum(total).cpu()
 
 

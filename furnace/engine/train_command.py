@@ -11,18 +11,21 @@ import torch
 from furnace.base_model import load_file, load_pretrained
 from furnace.datasets.cache import Cache
 from furnace.datasets.classes import Classes
+from furnace.datasets.eval_set import EvalSet
 from furnace.datasets.lists import require_files, require_labels
 from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
 from furnace.engine.command import Layout, add_common, build_network, run_command, telling
 from furnace.engine.compiling import compile_training
 from furnace.engine.config import Config, load_config
-from furnace.engine.curves import LOSSES, TENSORBOARD
+from furnace.engine.curves import LOSSES, SCORES, TENSORBOARD
 from furnace.engine.devices import choose_devices
 from furnace.engine.distributed import World, joined, launch, local_place, restarted, run_id, synchronized
+from furnace.engine.evaluator import Evaluator
 from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
 from furnace.engine.precision import place, set_up
 from furnace.engine.trainer import Trainer
+from furnace.engine.validation import Validation
 from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import UserError
 
@@ -69,6 +72,11 @@ def _train(
         require_files(unlabeled, False, C.unsup_source)
         if C.cutmix and len(unlabeled) < 2:
             raise UserError(f'{C.unsup_source}: CutMix needs two images or more, this list has one; cutmix=False')
+    watched = None
+    if C.eval_every:
+        watched = layout(C.img_root_folder, C.gt_root_folder, C.eval_source)
+        require_labels(watched, C.eval_source)
+        require_files(watched, True, C.eval_source)
     if len(devices) > 1:
         return launch([sys.executable, *sys.argv], devices)
 
@@ -93,7 +101,12 @@ def _train(
             backbones = [branch.backbone for branch in network.branches]
             weights = load_pretrained(backbones, C.pretrained_model, C.backbone)
         network = place(synchronized(network, device, world), device)
-        trainer = Trainer(C, network, criterion(C).to(device), data, classes, device, world)
+        validation = None
+        if watched:
+            part = EvalSet(watched[world.rank :: world.size], C.num_classes)
+            evaluator = Evaluator(C, network, part, classes, device, world=world)
+            validation = Validation(C, evaluator, classes, world)
+        trainer = Trainer(C, network, criterion(C).to(device), data, classes, device, world, validation)
         if found:
             notes += trainer.resume(found[1], found[0], arguments.force)
         greatest, least = world.most(trainer.iteration, -trainer.iteration)
@@ -108,6 +121,8 @@ def _train(
             # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
             last = Path(C.snapshot_dir, checkpoint.LAST)
             anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
+            if anew and validation:
+                validation.best = None  # its checkpoint is not among what this run leaves
             logger = _begin(C, notes, trainer, found[0] if found else None, anew, weights)
         if C.compile:
             for branch in network.branches:
@@ -154,7 +169,7 @@ def _begin(
         checkpoint.require_own(Path(C.snapshot_dir))
         moved = [
             checkpoint.set_aside(path)
-            for path in (Path(C.snapshot_dir), Path(C.log_dir, TENSORBOARD), Path(C.log_dir, LOSSES))
+            for path in (Path(C.snapshot_dir), *(Path(C.log_dir, name) for name in (TENSORBOARD, LOSSES, SCORES)))
         ]
     logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
     for note in notes:

@@ -24,6 +24,7 @@ from furnace.engine.precision import autocast, choose_amp
 from furnace.engine.resume import changed_settings, list_digest
 from furnace.engine.signals import Stop, Stopped
 from furnace.engine.step import Step
+from furnace.engine.validation import Validation
 from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import RunError, UserError
 
@@ -41,6 +42,7 @@ class Trainer:
         classes: names and colours, for those who use a checkpoint.
         device: where the steps run.
         world: the processes that train together; each has its part of every batch.
+        validation: scores the network as it is trained; None for no scores.
 
     Raises:
         UserError: the batch cannot be shared out.
@@ -55,10 +57,11 @@ class Trainer:
         classes: Classes,
         device: torch.device,
         world: World = ALONE,
+        validation: Validation | None = None,
     ):
         self.config, self.network, self.data, self.device, self.world = config, network, data, device, world
         self.feed = Feed(config, data, device, world)
-        self.classes = classes
+        self.classes, self.validation = classes, validation
         self.iteration = 0
         self.bad_steps = 0
         self.rate = config.lr
@@ -117,6 +120,7 @@ class Trainer:
         with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0) as curves:
             started = saved_at = time.monotonic()
             figures = {}
+            self._validate(curves, logger)
             for batch in self.feed.batches(self.iteration, self.total):
                 epoch = self.iteration // C.niters_per_epoch
                 bar.set_description(f'epoch {epoch + 1}/{C.nepochs}', refresh=False)
@@ -140,7 +144,26 @@ class Trainer:
                     if signal_number and self.iteration < self.total:
                         self.world.most(0)  # none leaves while rank 0 still saves
                         raise Stopped(signal_number)
+                    self._validate(curves, logger)
             self._agree(self._failure(wait=True))
+
+    def _validate(self, curves: Curves, logger: logging.Logger) -> None:
+        """Score the network where that is due, and save it once more with its score.
+
+        Raises:
+            Stopped: by a signal; the epoch was saved before, and is scored when the run goes on.
+        """
+        validation = self.validation
+        if not validation or not validation.due(self.iteration):
+            return
+        better = validation.score(self.iteration, lambda: self.stop.number is not None, curves, logger)
+        if better is None:
+            raise Stopped(self.world.most(self.stop.number or 0)[0])
+        self.network.train()
+        curves.flush()
+        self.save(better)
+        if self.iteration == self.total:
+            logger.info('%s', validation.summary())
 
     def iterate(self, batch: Batch) -> int:
         """One iteration: gradients of the step, then a step of each branch's SGD, unless something is not finite.
@@ -217,8 +240,11 @@ class Trainer:
         values = (self.world.sum(torch.tensor(list(losses.values()), dtype=torch.float64)) / self.world.size).tolist()
         return {**dict(zip(losses, values, strict=True)), 'lr': self.rate}
 
-    def save(self) -> None:
+    def save(self, best: bool = False) -> None:
         """Write ``epoch-last.pth``, and a snapshot at the end of an epoch that the recipe keeps; rank 0 alone does.
+
+        Args:
+            best: as ``epoch-best.pth`` too.
 
         Raises:
             UserError: they cannot be written.
@@ -238,16 +264,18 @@ class Trainer:
             'classes': self.classes.plain(),
             'lists': self._lists(),
             'processes': self.world.size,
+            'validation': self.validation.state_dict() if self.validation else None,
             'run': run_id(),
         }
-        last = epoch == C.nepochs - 1
-        keep = last or (epoch > C.nepochs // 6 and epoch % C.snapshot_iter == 0)
-        if keep and self.iteration % C.niters_per_epoch == 0:
-            checkpoint.save(content, folder / f'epoch-{epoch}.pth')
-            checkpoint.save_also_as(folder / f'epoch-{epoch}.pth', checkpoint.LAST)
+        kept = epoch == C.nepochs - 1 or (epoch > C.nepochs // 6 and epoch % C.snapshot_iter == 0)
+        kept = kept and self.iteration % C.niters_per_epoch == 0
+        # The last one is renamed last: where a save is cut off, the run goes on from before it and repeats it.
+        first, *others = [checkpoint.BEST] * best + [f'epoch-{epoch}.pth'] * kept + [checkpoint.LAST]
+        checkpoint.save(content, folder / first)
+        for name in others:
+            checkpoint.save_also_as(folder / first, name)
+        if kept:
             checkpoint.prune(folder, C.keep_snapshots)
-        else:
-            checkpoint.save(content, folder / checkpoint.LAST)
 
     def resume(self, content: dict, source: Path, force: bool = False) -> list[str]:
         """Take up a checkpoint of an earlier run.
@@ -272,6 +300,8 @@ class Trainer:
             lists = self._lists()
             changed += [f'the {name} list' for name, value in content['lists'].items() if value != lists[name]]
             processes = int(content['processes'])
+            if self.validation and content['validation']:
+                self.validation.load_state_dict(content['validation'])
         except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f'{source}: holds no state that training can go on from ({error!r})') from None
         if changed and not force:

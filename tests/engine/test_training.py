@@ -15,7 +15,7 @@ from furnace.engine import checkpoint
 from furnace.engine.trainer import Trainer
 from furnace.utils.errors import UserError
 
-STATE = ('bad_steps', 'classes', 'config', 'lists', 'processes', 'run', 'scaler')
+STATE = ('bad_steps', 'classes', 'config', 'lists', 'processes', 'run', 'scaler', 'validation')
 SHORT = {'nepochs': 1, 'niters_per_epoch': 1}
 
 

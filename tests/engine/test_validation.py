@@ -1,0 +1,107 @@
+"""Scores while training: they change nothing, keep the best, and survive an interruption."""
+
+import json
+
+import pytest
+import torch
+
+from furnace.base_model import load_file
+from furnace.engine.evaluator import Evaluator
+
+
+@pytest.fixture
+def means(monkeypatch):
+    """Confusion matrices with these mean IoUs, one call after the other; without them the real ones."""
+    wanted = []
+    real = Evaluator.confusion
+
+    def confusion(self, branch, title='', pictures=None, stopped=lambda: False):
+        found = real(self, branch, title, pictures, stopped)
+        if found is None or not wanted:
+            return found
+        right = wanted.pop(0)
+        return torch.eye(3, dtype=torch.int64) * right + (1 - torch.eye(3, dtype=torch.int64)) * (100 - right)
+
+    monkeypatch.setattr(Evaluator, 'confusion', confusion)
+    return wanted
+
+
+def rows(log, name):
+    return [json.loads(line) for line in (log / name).read_text().splitlines()]
+
+
+def test_scores_change_no_loss(demo, trained, log):
+    outcome = demo.call('train.py', log, eval_every=1, nepochs=4)
+    assert outcome.status == 0, outcome.stderr
+    assert rows(log, 'losses.jsonl') == rows(trained, 'losses.jsonl')
+    scores = rows(log, 'scores.jsonl')
+    assert [row['iteration'] for row in scores] == [2, 4, 6, 8]
+    assert set(scores[0]) == {'iteration', 'mean_iou', 'pixel_accuracy', 'iou'}
+    assert list(scores[0]['iou']) == ['left', 'right', 'below']
+    last = load_file(log / 'snapshot' / 'epoch-last.pth')
+    want = load_file(trained / 'snapshot' / 'epoch-last.pth')
+    assert all(torch.equal(tensor, want['model'][name]) for name, tensor in last['model'].items())
+    assert last['validation']['last'] == {'epoch': 3, 'iteration': 8, 'mean_iou': scores[-1]['mean_iou']}
+
+    outcome = demo.call('eval.py', log)
+    assert outcome.status == 0, outcome.stderr
+    result = json.loads((log / 'val_last.json').read_text())['results'][0]
+    assert result['mean_iou'] == scores[-1]['mean_iou']
+
+
+def test_the_best_is_kept_and_told_from_the_last(demo, log, means):
+    means += [60, 90, 70, 80]
+    outcome = demo.call('train.py', log, eval_every=1, keep_snapshots=1)
+    assert outcome.status == 0, outcome.stderr
+    scores = [row['mean_iou'] for row in rows(log, 'scores.jsonl')]
+    assert max(scores) == scores[1]
+    content = load_file(log / 'snapshot' / 'epoch-best.pth')
+    assert content['epoch'] == content['validation']['best']['epoch'] == 1
+    assert load_file(log / 'snapshot' / 'epoch-last.pth')['validation']['best']['epoch'] == 1
+    last, best = (f'{100 * value:.2f}' for value in (scores[3], scores[1]))
+    assert f'last: {last} (epoch 3); best: {best} (epoch 1), which was chosen on the same images' in outcome.stdout
+
+    outcome = demo.call('eval.py', log, '-e', 'best')
+    assert outcome.status == 0, outcome.stderr
+    assert 'epoch-best.pth was chosen by its score on the validation list' in outcome.stdout
+
+
+def test_every_second_epoch_and_the_last(demo, log, means):
+    means += [60] * 3
+    assert demo.call('train.py', log, eval_every=2, nepochs=3).status == 0
+    assert [row['iteration'] for row in rows(log, 'scores.jsonl')] == [4, 6]
+
+
+def test_a_signal_ends_the_evaluation_which_is_made_up_for(demo, log, monkeypatch, means):
+    """As if SIGTERM came while epoch 1 is scored."""
+    means += [60, 90, 70, 80]
+    confusion = Evaluator.confusion
+
+    def interrupted(self, branch, title='', pictures=None, stopped=lambda: False):
+        if title == 'epoch 1':
+            stopped.__closure__[0].cell_contents.stop.number = 15
+        return confusion(self, branch, title, pictures, stopped)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Evaluator, 'confusion', interrupted)
+        assert demo.call('train.py', log, eval_every=1).status == 128 + 15
+    assert [row['iteration'] for row in rows(log, 'scores.jsonl')] == [2]
+    outcome = demo.call('train.py', log, '-c', 'auto', eval_every=1)
+    assert outcome.status == 0, outcome.stderr
+    assert [row['iteration'] for row in rows(log, 'scores.jsonl')] == [2, 4, 6, 8]
+    assert load_file(log / 'snapshot' / 'epoch-best.pth')['epoch'] == 1
+
+
+def test_without_it_there_is_no_best(demo, log, trained):
+    assert not (trained / 'snapshot' / 'epoch-best.pth').exists()
+    outcome = demo.call('eval.py', log, '-e', 'best', snapshot_dir=trained / 'snapshot')
+    assert outcome.status == 2
+    assert 'epoch-best.pth: no such checkpoint; training with C.eval_every keeps the best' in outcome.stderr
+
+
+def test_a_validation_list_that_cannot_be_used_is_told_before_training(demo, log, tmp_path):
+    (tmp_path / 'val.txt').write_text('/images/val/nothing.png\t/segmentation/val/nothing.png\n')
+    outcome = demo.call('train.py', log, eval_every=1, eval_source=tmp_path / 'val.txt')
+    assert outcome.status == 2
+    assert 'val.txt: 2 of 2 files are missing' in outcome.stderr
+    assert not log.exists()
