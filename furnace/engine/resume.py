@@ -1,11 +1,21 @@
-"""Whether a run may go on from a checkpoint: only under settings that give the same result."""
+"""Going on from a checkpoint: what it holds, and whether a run may, only under settings that give the same result."""
+
+from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from furnace.base_model import load_network
 from furnace.datasets.lists import Item
+from furnace.engine.config import plain
+from furnace.engine.distributed import run_id
+from furnace.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from furnace.engine.trainer import Trainer
 
 # Settings that may change: they say where things lie, what is kept, and how a run is watched and evaluated, not what
 # it computes. The lists are compared by their content.
@@ -13,6 +23,63 @@ _FREE = re.compile(
     r'volna|device|num_workers|num_eval_imgs|log_every|snapshot_iter|keep_snapshots|checkpoint_minutes|max_bad_steps'
     r'|pretrained_model|eval_\w+|\w+_(source|folder|dir|path)'
 )
+
+
+def gather(trainer: Trainer) -> dict:
+    """Tensors and plain values. No generator has a state: what is drawn follows from seed and place alone."""
+    classes, validation = trainer.classes, trainer.validation
+    return {
+        'model': trainer.network.state_dict(),
+        **trainer.optimizers.state_dict(),
+        'epoch': (trainer.iteration - 1) // trainer.config.niters_per_epoch,
+        'iteration': trainer.iteration,
+        'bad_steps': trainer.bad_steps,
+        'config': plain(trainer.config),
+        'classes': classes.plain(),
+        'lists': _lists(trainer),
+        'processes': trainer.world.size,
+        'validation': validation.state_dict() if validation else None,
+        'run': run_id(),
+    }
+
+
+def restore(trainer: Trainer, content: dict, source: Path, force: bool = False) -> list[str]:
+    """Take up what ``gather`` gave in an earlier run.
+
+    Args:
+        content: of the file ``source``.
+        force: also where the settings have changed.
+
+    Returns:
+        What the user should know of.
+
+    Raises:
+        UserError: it does not fit this network, only evaluation can use it, or the settings have changed.
+    """
+    load_network(trainer.network, content, source)
+    trainer.optimizers.load(content, source)
+    try:
+        trainer.iteration, trainer.bad_steps = int(content['iteration']), int(content['bad_steps'])
+        if not 0 <= trainer.iteration < 2**63:
+            raise ValueError(f'iteration {trainer.iteration}')
+        changed = changed_settings(content['config'], plain(trainer.config))
+        lists = _lists(trainer)
+        changed += [f'the {name} list' for name, value in content['lists'].items() if value != lists[name]]
+        processes = int(content['processes'])
+        if trainer.validation and content['validation']:
+            trainer.validation.load_state_dict(content['validation'])
+    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f'{source}: holds no state that training can go on from ({error!r})') from None
+    if changed and not force:
+        raise UserError(f'{source}: comes from a run with other settings ({"; ".join(changed)}); --force goes on')
+    if processes == trainer.world.size:
+        return []
+    return [f'the run began with {processes} processes and goes on with {trainer.world.size}: not to the same bytes']
+
+
+def _lists(trainer: Trainer) -> dict[str, str | None]:
+    data = trainer.data
+    return {'labelled': list_digest(data.labeled), 'unlabelled': list_digest(data.unlabeled)}
 
 
 def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

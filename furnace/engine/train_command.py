@@ -24,6 +24,7 @@ from furnace.engine.distributed import World, joined, launch, local_place, resta
 from furnace.engine.evaluator import Evaluator
 from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
 from furnace.engine.precision import place, set_up
+from furnace.engine.resume import restore
 from furnace.engine.trainer import Trainer
 from furnace.engine.validation import Validation
 from furnace.seg_opr.loss import CrossEntropy
@@ -108,7 +109,7 @@ def _train(
             validation = Validation(C, evaluator, classes, world)
         trainer = Trainer(C, network, criterion(C).to(device), data, classes, device, world, validation)
         if found:
-            notes += trainer.resume(found[1], found[0], arguments.force)
+            notes += restore(trainer, found[1], found[0], arguments.force)
         greatest, least = world.most(trainer.iteration, -trainer.iteration)
         if greatest != -least:
             raise UserError(

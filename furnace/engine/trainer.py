@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from furnace.base_model import DualNetwork, load_network
+from furnace.base_model import DualNetwork
 from furnace.datasets.classes import Classes
 from furnace.datasets.train_set import Batch, TrainSet
 from furnace.engine import checkpoint
-from furnace.engine.config import Config, plain
+from furnace.engine.config import Config
 from furnace.engine.curves import Curves
-from furnace.engine.distributed import ALONE, World, replicate, run_id
+from furnace.engine.distributed import ALONE, World, replicate
 from furnace.engine.feed import Feed
 from furnace.engine.guard import Guard, Record
 from furnace.engine.lr import poly_lr
 from furnace.engine.optimizer import Optimizers
 from furnace.engine.precision import autocast, choose_amp
-from furnace.engine.resume import changed_settings, list_digest
+from furnace.engine.resume import gather
 from furnace.engine.signals import Stop, Stopped
 from furnace.engine.step import Step
 from furnace.engine.validation import Validation
@@ -254,64 +254,15 @@ class Trainer:
         C = self.config
         folder = Path(C.snapshot_dir)
         epoch = (self.iteration - 1) // C.niters_per_epoch
-        content = {
-            'model': self.network.state_dict(),
-            **self.optimizers.state_dict(),
-            'epoch': epoch,
-            'iteration': self.iteration,
-            'bad_steps': self.bad_steps,
-            'config': plain(C),
-            'classes': self.classes.plain(),
-            'lists': self._lists(),
-            'processes': self.world.size,
-            'validation': self.validation.state_dict() if self.validation else None,
-            'run': run_id(),
-        }
         kept = epoch == C.nepochs - 1 or (epoch > C.nepochs // 6 and epoch % C.snapshot_iter == 0)
         kept = kept and self.iteration % C.niters_per_epoch == 0
         # The last one is renamed last: where a save is cut off, the run goes on from before it and repeats it.
         first, *others = [checkpoint.BEST] * best + [f'epoch-{epoch}.pth'] * kept + [checkpoint.LAST]
-        checkpoint.save(content, folder / first)
+        checkpoint.save(gather(self), folder / first)
         for name in others:
             checkpoint.save_also_as(folder / first, name)
         if kept:
             checkpoint.prune(folder, C.keep_snapshots)
-
-    def resume(self, content: dict, source: Path, force: bool = False) -> list[str]:
-        """Take up a checkpoint of an earlier run.
-
-        Args:
-            content: of the file ``source``.
-            force: also where the settings have changed.
-
-        Returns:
-            What the user should know of.
-
-        Raises:
-            UserError: it does not fit this network, only evaluation can use it, or the settings have changed.
-        """
-        load_network(self.network, content, source)
-        self.optimizers.load(content, source)
-        try:
-            self.iteration, self.bad_steps = int(content['iteration']), int(content['bad_steps'])
-            if not 0 <= self.iteration < 2**63:
-                raise ValueError(f'iteration {self.iteration}')
-            changed = changed_settings(content['config'], plain(self.config))
-            lists = self._lists()
-            changed += [f'the {name} list' for name, value in content['lists'].items() if value != lists[name]]
-            processes = int(content['processes'])
-            if self.validation and content['validation']:
-                self.validation.load_state_dict(content['validation'])
-        except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(f'{source}: holds no state that training can go on from ({error!r})') from None
-        if changed and not force:
-            raise UserError(f'{source}: comes from a run with other settings ({"; ".join(changed)}); --force goes on')
-        if processes == self.world.size:
-            return []
-        return [f'the run began with {processes} processes and goes on with {self.world.size}: not to the same bytes']
-
-    def _lists(self) -> dict[str, str | None]:
-        return {'labelled': list_digest(self.data.labeled), 'unlabelled': list_digest(self.data.unlabeled)}
 
 
 def _line(figures: dict[str, float]) -> str:
