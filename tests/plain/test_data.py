@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from plain import data as plain
 from PIL import Image
 from samples import NUM_CLASSES, blocks, save
 
 from furnace.datasets.lists import Item
 from furnace.datasets.normalize import Normalize
 from furnace.datasets.train_set import TrainSet
+from plain import data as plain
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SCALES = (0.5, 0.75, 1, 1.5, 1.75, 2.0)

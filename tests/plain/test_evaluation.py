@@ -5,11 +5,11 @@ import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from plain.evaluation import PlainEvaluation, confusion_matrix
 
 from furnace.datasets.normalize import Normalize
 from furnace.engine.inference import Inference
 from furnace.seg_opr import metric
+from plain.evaluation import PlainEvaluation, confusion_matrix
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CASES = [(e, i) for e in reference.EXPERIMENTS for i in range(len(reference.figures(e)['sliding']))]

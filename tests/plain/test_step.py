@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import reference
 import torch
-from plain.step import Ohem, PlainStep, cross_entropy, disagreement, plain_sgd, pseudo_labels, pseudo_losses
 from torch import nn
 
 from furnace.base_model import DualNetwork
@@ -12,6 +11,7 @@ from furnace.engine.lr import param_groups, poly_lr
 from furnace.engine.step import Step
 from furnace.seg_opr.cutmix import draw_boxes, paint_masks
 from furnace.seg_opr.loss import CITYSCAPES_WEIGHTS, CrossEntropy, OhemCrossEntropy
+from plain.step import Ohem, PlainStep, cross_entropy, disagreement, plain_sgd, pseudo_labels, pseudo_losses
 
 # The reference's figures of single losses are float32: what its sums leave of 24 bits.
 FLOAT32 = 1e-6
