@@ -24,7 +24,7 @@ from furnace.utils.errors import RunError, UserError
 
 PARTS = {'data': data.rows, 'memory': memory.rows, 'step': step.rows, 'eval': evaluation.rows}
 QUICK = {
-    'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 97, 'step_side': 65, 'waits': 2,
+    'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 65, 'step_side': 33, 'waits': 2,
     'list_lengths': (100, 100_000),
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from furnace.seg_opr.metric import confusion_matrix
 from furnace.tools.bench import plain
 from furnace.tools.bench.measure import MIB, Row, Spread, in_turns, process_memory
 from furnace.tools.bench.recipes import Plan, Recipe
+from furnace.tools.bench.work import forward_of
 
 
 def rows(plan: Plan) -> list[Row]:
@@ -84,13 +85,8 @@ def _growth(plan: Plan, ours, title: str) -> list[Row]:
 
 def _with_network(plan: Plan, C: Config, image, label, title: str, amp: bool) -> Row:
     """Images a second of a real network, and of its forward passes alone."""
-    network, device = build_network(C).to(plan.device).eval(), plan.device
-
-    @torch.inference_mode()
-    def forward(images):
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            return network(images).float()
-
+    device = plan.device
+    forward = torch.inference_mode()(forward_of(build_network(C).to(device).eval(), amp))
     # The same windows, ready on the device.
     sizes = []
     Inference(

@@ -18,27 +18,27 @@ BATCHES = (2, 4, 6, 8, 12, 16, 24, 32)
 
 
 def rows(plan: Plan) -> list[Row]:
-    found = []
-    for recipe in plan.recipes:
-        overrides = (
-            f'backbone={plan.backbone}',
-            'batch_size=2',
-            f'image_height={plan.memory_side}',
-            f'image_width={plan.memory_side}',
-        )
-        title = f'{recipe.name}: {plan.backbone}, batch 2, {plan.memory_side}², float32'
-        work = Work(recipe.config(*overrides), plan.device, amp=False)
-        held = {kind: most_saved(call, work.network) / MIB for kind, call in _kinds(work).items()}
-        found.append(_row(f'saved activations, {title}', held))
-        del work
-        if plan.device.type == 'cpu' and process_memory('VmHWM') is not None:
-            # Of a process each: a peak cannot be taken back.
-            with ProcessPoolExecutor(1, get_context('spawn'), max_tasks_per_child=1) as pool:
-                peaks = {kind: pool.submit(_process_peak, recipe.name, overrides, kind) for kind in ('ours', 'plain')}
-                found.append(_row(f'peak of the process, {title}', {kind: f.result() for kind, f in peaks.items()}))
-        if plan.device.type == 'cuda':
+    found = _small(plan, plan.recipes[0])  # the recipes differ in the classes alone
+    if plan.device.type == 'cuda':
+        for recipe in plan.recipes:
             found += _on_gpu(recipe, plan.device)
             found += _fits(recipe, plan.device)
+    return found
+
+
+def _small(plan: Plan, recipe: Recipe) -> list[Row]:
+    """A small batch in float32: what the graphs hold, and on the CPU the whole process."""
+    side = plan.memory_side
+    overrides = f'backbone={plan.backbone}', 'batch_size=2', f'image_height={side}', f'image_width={side}'
+    title = f'{recipe.name}: {plan.backbone}, batch 2, {side}², float32'
+    work = Work(recipe.config(*overrides), plan.device, amp=False)
+    held = {kind: most_saved(call, work.network) / MIB for kind, call in _kinds(work).items()}
+    found = [_row(f'saved activations, {title}', held)]
+    if plan.device.type == 'cpu' and process_memory('VmHWM') is not None:
+        # Of a process each: a peak cannot be taken back.
+        with ProcessPoolExecutor(1, get_context('spawn'), max_tasks_per_child=1) as pool:
+            peaks = {kind: pool.submit(_process_peak, recipe.name, overrides, kind) for kind in ('ours', 'plain')}
+            found.append(_row(f'peak of the process, {title}', {kind: f.result() for kind, f in peaks.items()}))
     return found
 
 

@@ -51,7 +51,7 @@ class Plan:
     data: Path | None = None
     """data root of the user's own images, in the layout of the one recipe"""
     rounds: int = 5
-    images: int = 3
+    images: int = 2
     list_lengths: tuple[int, ...] = (100, 10_000, 1_000_000)
     backbone: str = 'resnet50'
     """of CPU measurements, as the sides; a GPU runs the recipes"""

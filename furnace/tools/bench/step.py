@@ -1,6 +1,8 @@
 """Seconds of a training step from memory, its arithmetic against the GPU's peak, and the wait for data."""
 
+import os
 import time
+from collections.abc import Callable
 from itertools import islice
 
 import torch
@@ -33,30 +35,31 @@ def _steps(plan: Plan, recipe: Recipe) -> list[Row]:
     amp = device.type == 'cuda'
     if not amp:
         side = plan.step_side
-        overrides = f'backbone={plan.backbone}', 'batch_size=2', f'image_height={side}', f'image_width={side}'
-    C = recipe.config(*overrides)
-    found, batch = [], C.batch_size
+        overrides = f'backbone={plan.backbone}', f'image_height={side}', f'image_width={side}'
+    batch, found = recipe.config().batch_size if amp else 2, []
     while True:
         C = recipe.config(*overrides, f'batch_size={batch}')
         title = f'{recipe.name}: {C.backbone}, batch {batch}, {C.image_height}², {"bfloat16" if amp else "float32"}'
         work = Work(C, device, amp)
-        seconds = {}
-        try:
-            seconds = in_turns({'ours': work.ours}, 1, device)
-            seconds = in_turns({'ours': work.ours, 'plain': work.plain}, plan.rounds, device)
-        except torch.OutOfMemoryError:
-            work.network.zero_grad()
-            torch.cuda.empty_cache()
-            if seconds:
-                seconds = in_turns({'ours': work.ours}, plan.rounds, device)
-        found += _rows_of(title, work, seconds)
-        if batch == recipe.config(*overrides).batch_size and seconds:
+        seconds = _seconds({'ours': work.ours, 'plain': work.plain}, plan.rounds, device)
+        if seconds is None:
+            seconds = _seconds({'ours': work.ours}, plan.rounds, device) or {}
+        if seconds and not found:
             found.append(_wait(plan, recipe, C, work, title))
+        found += _rows_of(title, work, seconds)
         del work
         # Where the plain version does not fit, half the batch compares the two.
         if 'plain' in seconds or batch < 4:
             return found
         batch //= 2
+
+
+def _seconds(calls: dict[str, Callable], rounds: int, device: torch.device) -> dict[str, list[float]] | None:
+    """As ``in_turns``; None where one of the calls does not fit in memory."""
+    try:
+        return in_turns(calls, rounds, device)
+    except torch.OutOfMemoryError:
+        return None  # and what the failed call held is free again
 
 
 def _rows_of(title: str, work: Work, seconds: dict[str, list[float]]) -> list[Row]:
@@ -91,18 +94,14 @@ def _wait(plan: Plan, recipe: Recipe, C: Config, work: Work, title: str) -> Row:
         return normalize(pixels.to(device, non_blocking=True), inside.to(device, non_blocking=True))
 
     def step(batch):
-        y = batch.y.to(device, non_blocking=True).long()
-        work.ours(
-            (
-                image(batch.x, batch.x_inside),
-                y,
-                image(batch.u0, batch.u0_inside),
-                image(batch.u1, batch.u1_inside),
-                mask,
-            )
+        x, u0, u1 = (
+            image(*pair)
+            for pair in ((batch.x, batch.x_inside), (batch.u0, batch.u0_inside), (batch.u1, batch.u1_inside))
         )
+        work.ours((x, batch.y.to(device, non_blocking=True).long(), u0, u1, mask))
 
-    stream = batches(data, C.batch_size, 0, C.num_workers, device.type == 'cuda')
+    workers = min(C.num_workers, os.cpu_count())
+    stream = batches(data, C.batch_size, 0, workers, device.type == 'cuda')
     for batch in islice(stream, 2):
         step(batch)
     synchronize(device)

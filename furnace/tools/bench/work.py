@@ -1,11 +1,10 @@
 """An iteration of a recipe from memory, ours and plain on the same network and inputs."""
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from furnace.engine.command import build_network
 from furnace.engine.config import Config
@@ -27,11 +26,12 @@ class Work:
 
     def __init__(self, config: Config, device: torch.device, amp: bool):
         C = self.config = config
-        self.device, self.amp = device, amp
+        self.device = device
         torch.manual_seed(0)
         self.network = build_network(C).to(device).train()
         self.inputs = random_inputs(C, device)
 
+        forward = forward_of(self.network, amp)
         plain_step = plain.load('step')
         if 'ohem_min_kept' in C:
             criterion = OhemCrossEntropy(C.background, C.ohem_thresh, C.ohem_min_kept, CITYSCAPES_WEIGHTS).to(device)
@@ -39,19 +39,12 @@ class Work:
         else:
             criterion, plain_criterion = CrossEntropy(C.background), plain_step.cross_entropy
         # What the trainer does to network and step for speed (compilation, memory format) belongs here too.
-        self._step = Step(self.forward, C.num_classes, criterion, 'cpcl', C.unsup_weight)
+        self._step = Step(forward, C.num_classes, criterion, 'cpcl', C.unsup_weight)
         groups = [param_groups(branch, C.lr, C.weight_decay) for branch in self.network.branches]
         self._optimizers = [torch.optim.SGD(group, momentum=C.momentum) for group in groups]
         groups = [param_groups(branch, C.lr, C.weight_decay) for branch in self.network.branches]
         plain_optimizers = [plain_step.plain_sgd(group) for group in groups]
-        self._plain = plain_step.PlainStep(
-            self.forward, C.num_classes, plain_criterion, C.unsup_weight, plain_optimizers
-        )
-
-    def forward(self, images: Tensor, step: int = 1) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16) if self.amp else contextlib.nullcontext():
-            logits = self.network(images, step=step)
-        return logits.float()
+        self._plain = plain_step.PlainStep(forward, C.num_classes, plain_criterion, C.unsup_weight, plain_optimizers)
 
     def ours(self, inputs: Sequence[Tensor] | None = None) -> None:
         for optimizer in self._optimizers:
@@ -62,6 +55,17 @@ class Work:
 
     def plain(self) -> None:
         self._plain(*self.inputs)
+
+
+def forward_of(network: nn.Module, amp: bool) -> Callable[..., Tensor]:
+    """The network's logits in float32, with ``amp`` from a forward pass in bfloat16."""
+
+    def forward(images: Tensor, step: int = 1) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            logits = network(images, step=step)
+        return logits.float()
+
+    return forward
 
 
 def random_inputs(C: Config, device: torch.device) -> list[Tensor]:
