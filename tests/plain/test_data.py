@@ -19,11 +19,11 @@ POSITIONS = 4  # of each scale; both mirrored and unmirrored samples are among t
 
 @pytest.fixture(scope='module')
 def pair(tmp_path_factory):
-    """Paths of an image of noise on a ramp and of its label map."""
+    """Paths of an image of noise on a ramp and of its label map, every pixel of which is drawn anew."""
     folder = tmp_path_factory.mktemp('pair')
     ramp = np.linspace(0, 200, IMAGE[1])[None, :, None]
     image = ramp + np.random.default_rng(0).integers(0, 50, (*IMAGE, 3))
-    label = blocks(IMAGE, side=4)
+    label = blocks(IMAGE, side=1)
     return str(save(folder / 'image.png', image.astype(np.uint8))), str(save(folder / 'label.png', label))
 
 
@@ -81,6 +81,13 @@ def test_a_plain_sample_is_one_of_its_own_crops(pair):
         assert ('label' in sample) == (index % 2 == 0)
         if index % 2 == 0:
             assert np.array_equal(sample['label'].numpy(), labels[0])
+
+
+def test_plain_padding_is_0_after_normalisation_and_void(pair):
+    sample = plain.PlainSet([pair], CROP, (0.5,), MEAN, STD, 1)[0]
+    padding = (sample['image'] == 0).all(dim=0)
+    assert padding.sum() == CROP[0] * CROP[1] - IMAGE[0] // 2 * IMAGE[1] // 2
+    assert (sample['label'][padding] == 255).all()
 
 
 def test_normalisation_by_hand(tmp_path):

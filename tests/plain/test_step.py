@@ -71,6 +71,19 @@ def test_supervised_losses_and_gradients_equal_the_reference(experiment, section
     assert logits.grad.abs().sum().item() == pytest.approx(want['grad_abs_sum'], rel=FLOAT32)
 
 
+@pytest.mark.parametrize('thresh, min_kept', [(0.7, 50), (0.01, 50), (0.01, 500), (0.01, 10**6), (0.1, 0)])
+def test_fast_ohem_equals_the_plain_one(thresh, min_kept):
+    """With a cut-off by probability and by number, with too few valid pixels, and with no least number."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 19, 20, 30, dtype=torch.float64)
+    target = torch.randint(0, 19, (2, 20, 30))
+    target[:, :3] = 255
+    want = Ohem(thresh, min_kept, CITYSCAPES_WEIGHTS)(logits, target)
+    assert OhemCrossEntropy(255, thresh, min_kept, CITYSCAPES_WEIGHTS)(logits, target).item() == pytest.approx(
+        want.item(), rel=1e-12
+    )
+
+
 def batch_of_step(i, size, num_classes, batch, device):
     """Inputs of the reference's step ``i``, float64: x, y, u0, u1, mask."""
     x, u0, u1 = (reference.rnd(f'{name}{i}', (batch, 3, *size)).double() for name in ('im', 'a', 'b'))
