@@ -5,7 +5,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -150,6 +152,50 @@ def test_a_plain_step_that_does_not_fit_leaves_ours(tiny, tmp_path, monkeypatch)
     _, row = step.rows(plan)
     assert row.ours.median > 0 and row.plain is None and row.ratio is None
     assert 'does not fit' in row.note
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Calls of a GPU that the CPU answers; a batch of b images reserves 2b GiB, more than 40 GiB do not fit."""
+    batch = []
+
+    def reserved(device):
+        if 2 * batch[-1] > 40:
+            raise torch.OutOfMemoryError
+        return 2 * batch[-1] * 2**30
+
+    inputs = work.random_inputs
+    monkeypatch.setattr(work, 'random_inputs', lambda C, device: batch.append(C.batch_size) or inputs(C, device))
+    monkeypatch.setattr(torch.cuda, 'synchronize', reserved)
+    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda device: None)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', reserved)
+    monkeypatch.setattr(torch.cuda, 'max_memory_reserved', reserved)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'NVIDIA H200')
+
+
+def test_what_fits_on_a_card(tiny, fake_cuda):
+    found = memory._fits(recipes.RECIPES['voc'], CPU)
+    assert [row.ours.median for row in found] == [2, 6, 8, 16, 16]  # below 8, 16, 24, 48, 80 GiB
+    allocated, reserved = memory._on_gpu(recipes.RECIPES['voc'], CPU)  # batch 8
+    assert (allocated.ours, allocated.plain, reserved.ratio) == (Spread.of([16384]), Spread.of([16384]), 1)
+
+
+def test_utilisation_of_a_known_gpu(fake_cuda):
+    a = torch.randn(10, 10)
+    step_row, share = step._rows_of(
+        'title', SimpleNamespace(device=torch.device('cuda'), ours=lambda: a @ a), {'ours': [1.0], 'plain': [2.0]}
+    )
+    assert '2e-09 TFLOP' in step_row.note
+    assert share.ours.median == pytest.approx(100 * 2000 / 989e12)
+    assert share.plain.median == pytest.approx(50 * 2000 / 989e12)
+
+
+def test_images_a_second_of_a_network(tiny, tmp_path):
+    plan = recipes.Plan((recipes.RECIPES['city'],), CPU, tmp_path, rounds=1)
+    C, image = plan.recipes[0].config(), np.zeros((40, 70, 3), np.uint8)
+    row = evaluation._with_network(plan, C, image, image[..., 0], 'title', amp=True)
+    assert 'bfloat16' in row.what
+    assert min(row.ours.median, row.plain.median, row.beside['forward passes alone'].median) > 0
 
 
 @pytest.mark.parametrize('name, least, most', [('city', 2.0e6, 2.6e6), ('voc', 80e3, 120e3)])
