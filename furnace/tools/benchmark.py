@@ -2,7 +2,7 @@
 
 python -m furnace.tools.benchmark                          everything that this machine can measure
 python -m furnace.tools.benchmark step --device cuda:0     one part, on a GPU
-python -m furnace.tools.benchmark --quick                  a look at everything in under a minute
+python -m furnace.tools.benchmark --quick                  a look at everything in about a minute
 """
 
 import argparse
@@ -24,7 +24,7 @@ from furnace.utils.errors import RunError, UserError
 
 PARTS = {'data': data.rows, 'memory': memory.rows, 'step': step.rows, 'eval': evaluation.rows}
 QUICK = {
-    'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 65, 'step_side': 33, 'waits': 2,
+    'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 65, 'step_side': 33, 'waits': 1,
     'list_lengths': (100, 100_000),
 }  # fmt: skip
 

@@ -55,7 +55,7 @@ def tiny(monkeypatch):
         monkeypatch.setitem(recipes.RECIPES, name, small)
     for module in (work, evaluation):
         monkeypatch.setattr(module, 'build_network', Network)
-    monkeypatch.setattr(memory, 'ProcessPoolExecutor', lambda *args, **settings: ThreadPoolExecutor(1))
+    monkeypatch.setattr(memory, 'ProcessPoolExecutor', lambda number, context: ThreadPoolExecutor(number))
     quick = {**benchmark.QUICK, 'memory_side': 16, 'step_side': 16, 'list_lengths': (10, 20)}
     monkeypatch.setattr(benchmark, 'QUICK', quick)
 

@@ -35,10 +35,11 @@ def _small(plan: Plan, recipe: Recipe) -> list[Row]:
     held = {kind: most_saved(call, work.network) / MIB for kind, call in _kinds(work).items()}
     found = [_row(f'saved activations, {title}', held)]
     if plan.device.type == 'cpu' and process_memory('VmHWM') is not None:
-        # Of a process each: a peak cannot be taken back.
-        with ProcessPoolExecutor(1, get_context('spawn'), max_tasks_per_child=1) as pool:
-            peaks = {kind: pool.submit(_process_peak, recipe.name, overrides, kind) for kind in ('ours', 'plain')}
-            found.append(_row(f'peak of the process, {title}', {kind: f.result() for kind, f in peaks.items()}))
+        peaks = {}
+        for kind in ('ours', 'plain'):  # a process each, as a peak cannot be taken back
+            with ProcessPoolExecutor(1, get_context('spawn')) as pool:
+                peaks[kind] = pool.submit(_process_peak, recipe.name, overrides, kind).result()
+        found.append(_row(f'peak of the process, {title}', peaks))
     return found
 
 
