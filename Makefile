@@ -1,4 +1,5 @@
 # make demo   the whole way on embedded data        make test   the test suite        make lint   style
+# make gpu    on a machine with a GPU: the tests that need one, and the benchmark
 #
 # Each makes .venv and installs what is missing. VENV=DIR uses another environment, PYTHON=python3.12 another
 # interpreter for a new one; VENV= (empty) uses PYTHON as it is and installs nothing.
@@ -13,7 +14,7 @@ RUN_DEPS := $(VENV)/.furnace-run
 DEV_DEPS := $(VENV)/.furnace-dev
 endif
 
-.PHONY: demo test lint
+.PHONY: demo test lint gpu
 
 demo: $(RUN_DEPS)
 	$(RUN) -m furnace.datasets.scenes DATA/demo
@@ -30,6 +31,10 @@ test: $(DEV_DEPS)
 lint: $(DEV_DEPS)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+gpu: $(DEV_DEPS)
+	$(RUN) -m pytest -m gpu
+	$(RUN) -m furnace.tools.benchmark --device cuda:0 --json docs/measurements
 
 $(VENV)/.furnace-run: requirements.txt | $(RUN)
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt

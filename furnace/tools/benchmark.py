@@ -1,0 +1,125 @@
+"""What this code costs, in turns with a plain version of the same method: data, memory, step, evaluation.
+
+python -m furnace.tools.benchmark                          everything that this machine can measure
+python -m furnace.tools.benchmark step --device cuda:0     one part, on a GPU
+python -m furnace.tools.benchmark --quick                  a look at everything in about a minute
+"""
+
+import argparse
+import json
+import re
+import shlex
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from furnace.engine.logger import make_folder
+from furnace.tools.bench import data, evaluation, memory, plain, step
+from furnace.tools.bench.measure import Row, machine, table
+from furnace.tools.bench.recipes import RECIPES, Plan
+from furnace.utils.errors import RunError, UserError
+
+PARTS = {'data': data.rows, 'memory': memory.rows, 'step': step.rows, 'eval': evaluation.rows}
+QUICK = {
+    'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 65, 'step_side': 33, 'waits': 1,
+    'list_lengths': (100, 100_000),
+}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m furnace.tools.benchmark',
+        description=f'{__doc__.splitlines()[0]} Medians (least–most); only ratios carry over to other machines.',
+    )
+    parser.add_argument('part', nargs='?', default='all', choices=(*PARTS, 'all'), help='default: all')
+    parser.add_argument('--device', default='cpu', help='cpu (default) or cuda:0')
+    parser.add_argument('--recipe', choices=RECIPES, help='one of the recipes; default: each')
+    parser.add_argument('--quick', action='store_true', help='small networks, few rounds')
+    parser.add_argument(
+        '--data', type=Path, metavar='DIR', help="data root of the recipe's own images instead of drawn ones"
+    )
+    parser.add_argument(
+        '--json',
+        type=Path,
+        metavar='FILE',
+        help='write the figures there; in a folder, to a file named after the device',
+    )
+    args = parser.parse_args(arguments)
+    command = shlex.join(
+        ['python', '-m', 'furnace.tools.benchmark', *(sys.argv[1:] if arguments is None else arguments)]
+    )
+    try:
+        _run(args, command)
+    except (UserError, RunError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt:
+        print('interrupted: nothing was written', file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(args: argparse.Namespace, command: str) -> None:
+    device = _device(args.device)
+    if args.data and not args.recipe:
+        raise UserError('--data: whose layout is it? name it with --recipe city or --recipe voc')
+    plain.load('data')  # told before anything is measured
+    described = machine(device)
+    path = args.json and _json_path(args.json, described['device'])
+    recipes = (RECIPES[args.recipe],) if args.recipe else tuple(RECIPES.values())
+    print(
+        f'{described["device"]}, {described["cpu"]}, {described["torch_threads"]} threads, torch {described["torch"]}'
+    )
+    rows = []
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
+        # On a GPU enough iterations that what the loader has ready beforehand does not hide a wait.
+        amount = QUICK if args.quick else {'waits': 40} if device.type == 'cuda' else {}
+        plan = Plan(recipes, device, Path(folder), args.data, **amount)
+        for name in PARTS if args.part == 'all' else (args.part,):
+            print(f'measuring: {name}', file=sys.stderr)
+            rows += PARTS[name](plan)
+    print(table(rows))
+    if path:
+        _write(path, {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)})
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise UserError(f'--device {text}: expected cpu or cuda:0')
+    if device.type == 'cuda':
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UserError(f'--device {text}: PyTorch sees {count or "no"} GPU{"s" * (count > 1)} here')
+        torch.cuda.set_device(device)
+    return device
+
+
+def _json_path(path: Path, device_name: str) -> Path:
+    """The file itself, or one named after the device in a folder; a mistake shows before anything is measured."""
+    if path.is_dir():
+        return path / f'benchmark_{re.sub("[^a-z0-9]+", "_", device_name.lower())}.json'
+    make_folder(path.parent)
+    return path
+
+
+def _plain(rows: list[Row]) -> list[dict]:
+    return [{**asdict(row), 'ratio': row.ratio} for row in rows]
+
+
+def _write(path: Path, content: dict) -> None:
+    try:
+        path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written: {error.strerror}') from None
+    print(f'written to {path}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
