@@ -17,7 +17,7 @@ from furnace.datasets.eval_set import EvalSet, samples
 from furnace.datasets.normalize import Normalize
 from furnace.engine.config import Config
 from furnace.engine.distributed import ALONE, World
-from furnace.engine.inference import Inference
+from furnace.engine.inference import Inference, label_map
 from furnace.engine.precision import autocast, choose_amp
 from furnace.seg_opr.metric import confusion_matrix, scores
 from furnace.utils.pictures import save_prediction
@@ -85,7 +85,7 @@ class Evaluator:
             if stopped():
                 break
             image = sample.image.numpy()
-            prediction = infer(image).argmax(dim=0).to(torch.uint8)
+            prediction = label_map(infer(image))
             label = sample.label.to(self.device, non_blocking=True)
             total += confusion_matrix(prediction, label, C.num_classes)
             if self.verbose:

@@ -48,10 +48,11 @@ class Inference:
         self.forward, self.normalize = forward, normalize
         self.crop, self.stride = crop, math.ceil(crop * stride_rate)
         self.scales, self.flip, self.whole, self.batch_size = scales, flip, whole, batch_size
+        self._sum: Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Tensor:
-        """uint8 (H, W, 3) RGB to float logits (C, H, W) on the device, channels last in memory."""
+        """uint8 (H, W, 3) RGB to float logits (C, H, W) on the device, channels last; valid until the next call."""
         size = image.shape[:2]
         total = None
         for scale in self.scales:
@@ -88,13 +89,27 @@ class Inference:
             chunk = places[start : start + self.batch_size]
             logits = self._logits(torch.cat([images[:, :, y, x] for y, x in chunk])).permute(0, 2, 3, 1)
             if total is None:
-                total = logits.new_zeros(*images.shape[-2:], logits.shape[-1])
+                total = self._zeros(logits, images.shape[-2:])
             for (y, x), window in zip(chunk, logits, strict=True):
                 total[y, x] += window
         return total.permute(2, 0, 1)
+
+    def _zeros(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        """(H, W, C), of the image before where it fits: fresh memory costs a CPU more than all the sums."""
+        shape = (*size, logits.shape[-1])
+        if self._sum is None or self._sum.shape != shape:
+            self._sum = logits.new_empty(shape)
+        return self._sum.zero_()
 
     def _logits(self, images: Tensor) -> Tensor:
         logits = self.forward(images)
         if self.flip:
             logits = logits + self.forward(images.flip(-1)).flip(-1)
         return logits
+
+
+def label_map(logits: Tensor) -> Tensor:
+    """Labels, uint8 (H, W), of logits (C, H, W) that are channels last in memory; on their device."""
+    if logits.is_cpu:  # NumPy's is the quicker one there
+        return torch.from_numpy(logits.float().numpy().argmax(axis=0).astype(np.uint8))
+    return logits.argmax(dim=0).to(torch.uint8)

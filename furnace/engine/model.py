@@ -13,7 +13,7 @@ from furnace.datasets.classes import Classes, parse_classes
 from furnace.datasets.normalize import Normalize
 from furnace.engine.command import build_network
 from furnace.engine.config import Config, plain
-from furnace.engine.inference import Inference
+from furnace.engine.inference import Inference, label_map
 from furnace.engine.precision import autocast, choose_amp, place
 from furnace.utils.errors import UserError
 
@@ -82,7 +82,7 @@ class Segmenter(nn.Module):
             S['eval_whole'],
             S['eval_batch_size'],
         )(image)
-        label = logits.argmax(dim=0).to(torch.uint8)
+        label = label_map(logits)
         confidence = logits.softmax(dim=0).amax(dim=0)
         return label.cpu().numpy(), confidence.cpu().numpy()
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from furnace.seg_opr.counting import count
@@ -13,11 +12,11 @@ def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Ten
 
     Pixels whose label is not in 0 … C-1 (void) do not count. Integer tensors of one shape; predictions in 0 … C-1.
     """
-    label, prediction = label.flatten().int(), prediction.flatten().int()
-    valid = (label >= 0) & (label < num_classes)
-    # Void pixels get a bin of their own, cut off afterwards: a masked selection would wait for the device.
-    index = torch.where(valid, label * num_classes + prediction, num_classes**2)
-    return count(index, num_classes**2 + 1)[:-1].view(num_classes, num_classes)
+    # Void pixels get a row of their own, cut off afterwards: a masked selection would wait for the device.
+    row = label.flatten().int()
+    row = row.where((row >= 0) & (row < num_classes), num_classes)
+    index = row.mul_(num_classes).add_(prediction.flatten())
+    return count(index, (num_classes + 1) * num_classes)[: num_classes**2].view(num_classes, num_classes)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def train(demo, log, *arguments, **settings):
 
 def test_losses_in_bfloat16_stay_near_those_in_float32(demo, log, no_checkpoints):
     """Eight mantissa bits leave a relative error of some 2^-8 in a logit; 5 % leave room for eight steps of it."""
-    exact, rounded = (train(demo, log / str(amp), amp=amp) for amp in (False, True))
+    exact, rounded = (train(demo, log / amp, amp=amp) for amp in ('off', 'bf16'))
     assert len(exact) == 8
     for one, two in zip(exact, rounded, strict=True):
         for name in ('loss', 'sup_1', 'sup_2'):
@@ -43,7 +43,7 @@ def test_two_gpus_give_the_losses_of_one(demo, log):
     found = []
     for devices in ('0', '0,1'):
         folder = log / devices.replace(',', '_')
-        outcome = demo.process('train.py', folder, '-d', devices, batch_size=4, amp=False, deterministic=True)
+        outcome = demo.process('train.py', folder, '-d', devices, batch_size=4, amp='off', deterministic=True)
         assert outcome.status == 0, outcome.stderr
         found.append(rows(folder))
     for name in ('loss', 'sup_1', 'sup_2', 'overlap'):
@@ -53,10 +53,10 @@ def test_two_gpus_give_the_losses_of_one(demo, log):
 
 def test_a_step_holds_one_graph_at_a_time():
     """The plain version holds four; weights, gradients and momenta are the same in both and taken off."""
-    config = VOC.config('batch_size=4', 'image_height=256', 'image_width=256')
+    config = VOC.config('batch_size=4', 'image_height=256', 'image_width=256', 'amp=bf16')
     peaks = {}
     for kind in ('ours', 'plain'):
-        work = Work(config, torch.device('cuda'), amp=True)
+        work = Work(config, torch.device('cuda'))
         call = {'ours': work.ours, 'plain': work.plain}[kind]
         call()  # gradients and momenta are there now
         fixed = torch.cuda.memory_allocated() / 2**20
@@ -67,7 +67,7 @@ def test_a_step_holds_one_graph_at_a_time():
 
 
 @pytest.mark.parametrize('method', ['cpcl', 'cps', 'supervised'])
-@pytest.mark.parametrize('amp', [False, True])
+@pytest.mark.parametrize('amp', ['off', 'bf16', 'fp16'])
 def test_a_step_never_waits_for_the_device(demo, log, no_checkpoints, monkeypatch, method, amp):
     steps, step = [], Step.__call__
 
@@ -98,7 +98,7 @@ def test_no_waiting_catches_a_wait():
         value.item()
 
 
-@pytest.mark.parametrize('settings', [{}, {'amp': True}, {'amp': True, 'compile': True}], ids=str)
+@pytest.mark.parametrize('settings', [{'amp': 'off'}, {'amp': 'bf16'}, {'amp': 'bf16', 'compile': True}], ids=str)
 def test_deterministic_training_goes_on_to_the_same_weights(demo, log, settings):
     """A run of its own process each: some of the switches count only before CUDA is first used."""
     settings = {'device': '0', 'deterministic': True, **settings}

@@ -72,6 +72,7 @@ def test_what_it_carries(shallow):
         'eval_flip': False,
         'eval_whole': False,
         'eval_batch_size': 4,
+        'amp': 'auto',
     }
 
 

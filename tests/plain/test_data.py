@@ -58,7 +58,7 @@ def test_a_fast_sample_is_one_of_the_crops_of_the_plain_code(pair, scale):
     mirrored = set()
     for position in range(POSITIONS):
         sample = dataset[position]
-        image = Normalize(MEAN, STD)(sample['x'][None], sample['x_inside'][None])[0].numpy()
+        image = Normalize(MEAN, STD)(sample['x'].permute(2, 0, 1)[None], sample['x_inside'][None])[0].numpy()
         equal = [(flip, want) for flip, want, label in crops if np.array_equal(sample['y'].numpy(), label)]
         close = [(flip, want) for flip, want in equal if np.abs(levels(image) - levels(want)).max() <= 1.001]
         assert len(close) == 1, f'{len(equal)} crops have its label'

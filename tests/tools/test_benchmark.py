@@ -76,7 +76,9 @@ def test_every_part_for_every_recipe_in_the_table_and_the_json(tiny, tmp_path, c
         for part, what in (
             ('data', recipe),
             ('step', recipe),
-            ('step', f'share of an iteration that waits for data, {recipe}'),
+            ('step', f'share of an iteration that waits for data, decoding, {recipe}'),
+            ('step', f'share of an iteration that waits for data, from the cache, {recipe}'),
+            ('data', f'{recipe}'),
             ('eval', f'overhead an image, {recipe}'),
         ):
             assert (part, what) in found
@@ -88,6 +90,7 @@ def test_every_part_for_every_recipe_in_the_table_and_the_json(tiny, tmp_path, c
 def test_saved_activations_by_hand():
     """Storages alive at one time, each once, without the parameters."""
     network = nn.Linear(10, 10)
+    held = SimpleNamespace(networks=lambda: [network])
     x = torch.randn(100, 10, requires_grad=True)  # 4000 bytes
 
     def one():
@@ -100,10 +103,10 @@ def test_saved_activations_by_hand():
     def two_at_once():
         ((x * x).exp().sum() + (x * x).exp().sum()).backward()
 
-    assert memory.most_saved(one, network) == 8000
-    assert memory.most_saved(two_in_turn, network) == 8000
-    assert memory.most_saved(two_at_once, network) == 12000
-    assert memory.most_saved(lambda: network(x).sum().backward(), network) == 4000
+    assert memory.most_saved(one, held) == 8000
+    assert memory.most_saved(two_in_turn, held) == 8000
+    assert memory.most_saved(two_at_once, held) == 12000
+    assert memory.most_saved(lambda: network(x).sum().backward(), held) == 4000
 
 
 def test_calls_take_turns_after_a_warm_up():
@@ -149,7 +152,7 @@ def test_a_plain_step_that_does_not_fit_leaves_ours(tiny, tmp_path, monkeypatch)
 
     monkeypatch.setattr(work.Work, 'plain', too_much)
     plan = recipes.Plan((recipes.RECIPES['voc'],), CPU, tmp_path, rounds=1, images=1, step_side=16, waits=1)
-    _, row = step.rows(plan)
+    *_, row = step.rows(plan)
     assert row.ours.median > 0 and row.plain is None and row.ratio is None
     assert 'does not fit' in row.note
 
@@ -164,8 +167,8 @@ def fake_cuda(monkeypatch):
             raise torch.OutOfMemoryError
         return 2 * batch[-1] * 2**30
 
-    inputs = work.random_inputs
-    monkeypatch.setattr(work, 'random_inputs', lambda C, device: batch.append(C.batch_size) or inputs(C, device))
+    made = work.random_batch
+    monkeypatch.setattr(work, 'random_batch', lambda C, device: batch.append(C.batch_size) or made(C, device))
     monkeypatch.setattr(torch.cuda, 'synchronize', reserved)
     monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda device: None)
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', reserved)
@@ -193,7 +196,7 @@ def test_utilisation_of_a_known_gpu(fake_cuda):
 def test_images_a_second_of_a_network(tiny, tmp_path):
     plan = recipes.Plan((recipes.RECIPES['city'],), CPU, tmp_path, rounds=1)
     C, image = plan.recipes[0].config(), np.zeros((40, 70, 3), np.uint8)
-    row = evaluation._with_network(plan, C, image, image[..., 0], 'title', amp=True)
+    row = evaluation._with_network(plan, C, image, image[..., 0], 'title', 'bf16')
     assert 'bfloat16' in row.what
     assert min(row.ours.median, row.plain.median, row.beside['forward passes alone'].median) > 0
 

@@ -3,12 +3,15 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import cv2
 import torch
 
+from furnace.datasets.cache import Cache
 from furnace.datasets.lists import Item
+from furnace.datasets.sampling import LABELED
 from furnace.datasets.train_set import TrainSet
 from furnace.tools.bench import plain
 from furnace.tools.bench.measure import Row, Spread, in_turns
@@ -31,34 +34,40 @@ def rows(plan: Plan) -> list[Row]:
 def _samples(plan: Plan, recipe: Recipe) -> list[Row]:
     """A labelled and an unlabelled sample, mean over the images and the recipe's scales."""
     C, items = recipe.config(), plan.items(recipe)
-    (tiny,), count = make_images(plan.folder / 'small', SMALL, 1), len(items)
+    (tiny,), number = make_images(plan.folder / 'small', SMALL, 1), len(items)
+    cache = Cache(plan.folder / 'cache', C.num_classes)
+    cache.build(cache.missing(items, None), show=False)
     calls = {
         'decode x': lambda: [_decode(item.image, item.label) for item in items],
         'decode u': lambda: [_decode(item.image) for item in items],
         'ours x': _each([_ours(items, None, C, scale) for scale in C.train_scale_array]),
-        'ours tiny x': _each([_ours([tiny] * count, None, C, scale) for scale in C.train_scale_array]),
-        'ours tiny x, u': _each([_ours([tiny] * count, items, C, scale) for scale in C.train_scale_array]),
+        'ours tiny x': _each([_ours([tiny] * number, None, C, scale) for scale in C.train_scale_array]),
+        'ours tiny x, u': _each([_ours([tiny] * number, items, C, scale) for scale in C.train_scale_array]),
         'plain x': _each([_plain(items, True, C, scale) for scale in C.train_scale_array]),
         'plain u': _each([_plain(items, False, C, scale) for scale in C.train_scale_array]),
-        # A further way to the same samples (a cache of decoded images, say) is one more entry here and in `beside`.
+        'cached x': _each([_ours(items, None, C, scale, cache) for scale in C.train_scale_array]),
+        'cached tiny x, u': _each([_ours([tiny] * number, items, C, scale, cache) for scale in C.train_scale_array]),
     }
     seconds = in_turns(calls, plan.rounds, torch.device('cpu'), warm_up=False)
-    samples = count * len(C.train_scale_array)
+    samples = number * len(C.train_scale_array)
     # A position of TrainSet has a labelled image too: a tiny one, whose cost is taken off.
-    seconds['ours u'] = [both - x for both, x in zip(seconds['ours tiny x, u'], seconds['ours tiny x'], strict=True)]
+    for kind in 'ours', 'cached':
+        pairs = zip(seconds[f'{kind} tiny x, u'], seconds['ours tiny x'], strict=True)
+        seconds[f'{kind} u'] = [both - x for both, x in pairs]
     height, width = cv2.imread(items[0].image).shape[:2]
-    kilobytes = sum(Path(item.image).stat().st_size for item in items) / count / 1000
+    kilobytes = sum(Path(item.image).stat().st_size for item in items) / number / 1000
     note = f'{plan.described}, {kilobytes:.0f} kB'
     return [
         Row(
             'data',
-            f'{recipe.name}: {kind} sample, {width}x{height}',
+            f'{recipe.name}: {kind} sample{source}, {width}x{height}',
             'ms',
-            Spread.of(1e3 * value / samples for value in seconds[f'ours {stream}']),
+            Spread.of(1e3 * value / samples for value in seconds[f'{way} {stream}']),
             Spread.of(1e3 * value / samples for value in seconds[f'plain {stream}']),
-            {'cv2.imread': Spread.of(1e3 * value / count for value in seconds[f'decode {stream}'])},
+            {'cv2.imread': Spread.of(1e3 * value / number for value in seconds[f'decode {stream}'])},
             note,
         )
+        for way, source in (('ours', ''), ('cached', ' from the cache'))
         for kind, stream in (('labelled', 'x'), ('unlabelled', 'u'))
     ]
 
@@ -69,9 +78,9 @@ def _decode(image: str, label: str | None = None) -> None:
         cv2.imread(label, cv2.IMREAD_UNCHANGED)
 
 
-def _ours(items, unlabeled, C, scale) -> TrainSet:
+def _ours(items, unlabeled, C, scale, cache: Cache | None = None) -> TrainSet:
     size = (C.image_height, C.image_width)
-    return TrainSet(items, unlabeled, C.num_classes, size, (scale,), len(items), C.seed, second=False)
+    return TrainSet(items, unlabeled, C.num_classes, size, (scale,), len(items), C.seed, False, cache)
 
 
 def _plain(items, labels: bool, C, scale):
@@ -103,6 +112,7 @@ def _long_lists(plan: Plan) -> list[Row]:
     (item,) = make_images(plan.folder / 'small', SMALL, 1)
     C = SMALL.config('image_height=64', 'image_width=64')
     found = []
+    epochs = count(1)  # the order of the present one is kept
     for length in plan.list_lengths:
         items: list[Item] = [item] * length
         ours, reference = _ours(items, None, C, 1.0), _plain(items, True, C, 1.0)
@@ -111,7 +121,7 @@ def _long_lists(plan: Plan) -> list[Row]:
         calls = {
             'ours': _each([ours], positions),
             'plain': _each([reference], positions),
-            'epoch': lambda dataset=both: dataset.set_epoch(1),
+            'epoch': lambda dataset=both: dataset.item(LABELED, next(epochs) * len(dataset)),
         }
         seconds = in_turns(calls, plan.rounds, torch.device('cpu'))
         ours_spread, plain_spread = (

@@ -7,12 +7,12 @@ from furnace.datasets.images import read_pair
 from furnace.datasets.normalize import Normalize
 from furnace.engine.command import build_network
 from furnace.engine.config import Config
-from furnace.engine.inference import Inference
+from furnace.engine.inference import Inference, label_map
+from furnace.engine.precision import autocast, place
 from furnace.seg_opr.metric import confusion_matrix
 from furnace.tools.bench import plain
 from furnace.tools.bench.measure import MIB, Row, Spread, in_turns, process_memory
 from furnace.tools.bench.recipes import Plan, Recipe
-from furnace.tools.bench.work import forward_of
 
 
 def rows(plan: Plan) -> list[Row]:
@@ -20,10 +20,11 @@ def rows(plan: Plan) -> list[Row]:
 
 
 class _Stub:
-    """A network in no time: the same logits for every batch of windows."""
+    """A network in no time: the same logits for every batch of windows, in its memory format."""
 
-    def __init__(self, C: Config, device: torch.device):
-        self.logits = torch.randn(C.eval_batch_size, C.num_classes, C.eval_crop_size, C.eval_crop_size, device=device)
+    def __init__(self, C: Config, device: torch.device, memory_format: torch.memory_format):
+        logits = torch.randn(C.eval_batch_size, C.num_classes, C.eval_crop_size, C.eval_crop_size, device=device)
+        self.logits = logits.contiguous(memory_format=memory_format)
 
     def __call__(self, images):
         return self.logits[: len(images)]
@@ -34,27 +35,30 @@ def _evaluations(plan: Plan, recipe: Recipe) -> list[Row]:
     item = plan.items(recipe)[0]
     image, label = read_pair(item.image, item.label, C.num_classes)
     title = f'{recipe.name}: {image.shape[1]}x{image.shape[0]}, crop {C.eval_crop_size}, {C.num_classes} classes'
-    calls = _calls(C, _Stub(C, device), image, label, device)
+    stubs = _Stub(C, device, torch.channels_last), _Stub(C, device, torch.contiguous_format)
+    calls = _calls(C, *stubs, image, label, device)
     seconds = in_turns(calls, plan.rounds, device)
     spreads = (Spread.of(1e3 * value for value in seconds[kind]) for kind in ('ours', 'plain'))
     found = [Row('eval', f'overhead an image, {title}', 'ms', *spreads, note='a stub stands for the network')]
     found += _growth(plan, calls['ours'], title)
     if device.type == 'cuda':
-        found += [_with_network(plan, C, image, label, title, amp) for amp in (False, True)]
+        found += [_with_network(plan, C, image, label, title, amp) for amp in ('off', 'bf16')]
     return found
 
 
-def _calls(C: Config, forward, image: np.ndarray, label: np.ndarray, device: torch.device) -> dict:
-    """From the image in memory to its confusion matrix, in both versions."""
+def _calls(C: Config, forward, plain_forward, image: np.ndarray, label: np.ndarray, device: torch.device) -> dict:
+    """From the image in memory to its confusion matrix, in both versions, each with its own network."""
     # What the evaluator does around them (decoding ahead, channels) belongs here too.
     options = C.eval_crop_size, C.eval_stride_rate, C.eval_scale_array, C.eval_flip
     normalize = Normalize(C.image_mean, C.image_std).to(device)
     infer = Inference(forward, normalize, *options, batch_size=C.eval_batch_size)
     evaluation = plain.load('evaluation')
-    reference = evaluation.PlainEvaluation(forward, C.num_classes, C.image_mean, C.image_std, *options, device=device)
+    reference = evaluation.PlainEvaluation(
+        plain_forward, C.num_classes, C.image_mean, C.image_std, *options, device=device
+    )
 
     def ours():
-        prediction = infer(image).argmax(dim=0).to(torch.uint8)
+        prediction = label_map(infer(image))
         return confusion_matrix(prediction, torch.from_numpy(label).to(device), C.num_classes)
 
     return {
@@ -83,10 +87,11 @@ def _growth(plan: Plan, ours, title: str) -> list[Row]:
     return [Row('eval', f'memory kept an image, {title}', 'MiB', Spread.of([(after - before) / images]), note=note)]
 
 
-def _with_network(plan: Plan, C: Config, image, label, title: str, amp: bool) -> Row:
+def _with_network(plan: Plan, C: Config, image, label, title: str, amp: str) -> Row:
     """Images a second of a real network, and of its forward passes alone."""
     device = plan.device
-    forward = torch.inference_mode()(forward_of(build_network(C).to(device).eval(), amp))
+    networks = place(build_network(C), device).eval(), build_network(C).to(device).eval()
+    forward, plain_forward = (torch.inference_mode()(autocast(network, amp, device)) for network in networks)
     # The same windows, ready on the device.
     sizes = []
     Inference(
@@ -97,10 +102,10 @@ def _with_network(plan: Plan, C: Config, image, label, title: str, amp: bool) ->
         batch_size=C.eval_batch_size,
     )(image)
     windows = [torch.randn(size, 3, C.eval_crop_size, C.eval_crop_size, device=device) for size in sizes]
-    calls = _calls(C, forward, image, label, device)
+    calls = _calls(C, forward, plain_forward, image, label, device)
     calls['forward'] = lambda: [forward(batch) for batch in windows]
     seconds = in_turns(calls, plan.rounds, device)
     spreads = {kind: Spread.of(1 / value for value in values) for kind, values in seconds.items()}
     beside = {'forward passes alone': spreads.pop('forward')}
-    kind = 'bfloat16' if amp else 'float32'
+    kind = {'bf16': 'bfloat16', 'off': 'float32'}[amp]
     return Row('eval', f'{C.backbone} in {kind}, {title}', 'images/s', spreads['ours'], spreads['plain'], beside)

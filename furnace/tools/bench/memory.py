@@ -23,6 +23,7 @@ def rows(plan: Plan) -> list[Row]:
         for recipe in plan.recipes:
             found += _on_gpu(recipe, plan.device)
             found += _fits(recipe, plan.device)
+            found += _fits(recipe, plan.device, 'grad_checkpoint=True')
     return found
 
 
@@ -31,8 +32,8 @@ def _small(plan: Plan, recipe: Recipe) -> list[Row]:
     side = plan.memory_side
     overrides = f'backbone={plan.backbone}', 'batch_size=2', f'image_height={side}', f'image_width={side}'
     title = f'{recipe.name}: {plan.backbone}, batch 2, {side}², float32'
-    work = Work(recipe.config(*overrides), plan.device, amp=False)
-    held = {kind: most_saved(call, work.network) / MIB for kind, call in _kinds(work).items()}
+    work = Work(recipe.config(*overrides, 'amp=off'), plan.device)
+    held = {kind: most_saved(call, work) / MIB for kind, call in _kinds(work).items()}
     found = [_row(f'saved activations, {title}', held)]
     if plan.device.type == 'cpu' and process_memory('VmHWM') is not None:
         peaks = {}
@@ -82,9 +83,10 @@ class _Meter:
             self.now -= size
 
 
-def most_saved(call: Callable[[], None], network: torch.nn.Module) -> int:
-    """The most bytes that graphs hold at one time during ``call``, the network's parameters aside."""
-    meter = _Meter({parameter.untyped_storage().data_ptr() for parameter in network.parameters()})
+def most_saved(call: Callable[[], None], work: Work) -> int:
+    """The most bytes that graphs hold at one time during ``call``, the parameters of ``work``'s networks aside."""
+    call()  # makes its network
+    meter = _Meter({p.untyped_storage().data_ptr() for network in work.networks() for p in network.parameters()})
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Saved(tensor, meter), lambda saved: saved.tensor):
         call()
     return meter.most
@@ -92,7 +94,7 @@ def most_saved(call: Callable[[], None], network: torch.nn.Module) -> int:
 
 def _process_peak(name: str, overrides: tuple[str, ...], kind: str) -> float:
     """MiB of a process that makes two steps of one kind."""
-    work = Work(RECIPES[name].config(*overrides), torch.device('cpu'), amp=False)
+    work = Work(RECIPES[name].config(*overrides, 'amp=off'), torch.device('cpu'))
     for _ in range(2):
         _kinds(work)[kind]()
     return process_memory('VmHWM')
@@ -114,13 +116,12 @@ def cuda_peak(call: Callable[[], None], device: torch.device) -> tuple[float, fl
 
 def _on_gpu(recipe: Recipe, device: torch.device) -> list[Row]:
     """Peaks of the recipe as it is, in bfloat16."""
-    C = recipe.config()
+    C = recipe.config('amp=bf16')
     title = f'{recipe.name}: batch {C.batch_size}, {C.image_height}², bfloat16'
     peaks = {}
     for kind in ('ours', 'plain'):
-        work = Work(C, device, amp=True)
+        work = Work(C, device)
         peaks[kind] = cuda_peak(_kinds(work)[kind], device)
-        work.network.zero_grad()
         del work
     found = []
     for index, name in enumerate(('allocated', 'reserved')):
@@ -130,13 +131,13 @@ def _on_gpu(recipe: Recipe, device: torch.device) -> list[Row]:
     return found
 
 
-def _fits(recipe: Recipe, device: torch.device) -> list[Row]:
+def _fits(recipe: Recipe, device: torch.device, *options: str) -> list[Row]:
     """The largest measured batch of the recipe's crop whose peak stays below each card's memory."""
     reserved = {}
     for batch in BATCHES:
         work = None
         try:
-            work = Work(recipe.config(f'batch_size={batch}'), device, amp=True)
+            work = Work(recipe.config(f'batch_size={batch}', 'amp=bf16', *options), device)
         except torch.OutOfMemoryError:
             break
         peak = cuda_peak(work.ours, device)
@@ -152,7 +153,7 @@ def _fits(recipe: Recipe, device: torch.device) -> list[Row]:
         found.append(
             Row(
                 'memory',
-                f'{recipe.name}: fits in {card} GiB at {C.image_height}², bfloat16',
+                f'{recipe.name}: fits in {card} GiB at {C.image_height}², ' + ', '.join(['bfloat16', *options]),
                 'batch',
                 Spread.of([fitting[-1]]) if fitting else None,
                 note=note,

@@ -8,9 +8,12 @@ from itertools import islice
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from furnace.datasets.normalize import Normalize
-from furnace.datasets.train_set import TrainSet, batches
+from furnace.datasets.cache import Cache
+from furnace.datasets.train_set import TrainSet
 from furnace.engine.config import Config
+from furnace.engine.distributed import ALONE
+from furnace.engine.feed import Feed
+from furnace.engine.precision import choose_amp
 from furnace.tools.bench.measure import Row, Spread, in_turns, synchronize
 from furnace.tools.bench.recipes import Plan, Recipe
 from furnace.tools.bench.work import Work
@@ -31,23 +34,27 @@ def peak_of(device_name: str) -> float | None:
 
 
 def _steps(plan: Plan, recipe: Recipe) -> list[Row]:
-    device, overrides = plan.device, ()
-    amp = device.type == 'cuda'
-    if not amp:
+    device, overrides = plan.device, ('amp=auto',)
+    on_gpu = device.type == 'cuda'
+    if not on_gpu:
         side = plan.step_side
-        overrides = f'backbone={plan.backbone}', f'image_height={side}', f'image_width={side}'
-    batch, found = recipe.config().batch_size if amp else 2, []
+        overrides = 'amp=off', f'backbone={plan.backbone}', f'image_height={side}', f'image_width={side}'
+    batch, found = recipe.config().batch_size if on_gpu else 2, []
     while True:
         C = recipe.config(*overrides, f'batch_size={batch}')
-        title = f'{recipe.name}: {C.backbone}, batch {batch}, {C.image_height}², {"bfloat16" if amp else "float32"}'
-        work = Work(C, device, amp)
-        seconds = _seconds({'ours': work.ours, 'plain': work.plain}, plan.rounds, device)
+        kind = {'bf16': 'bfloat16', 'off': 'float32'}[choose_amp(C.amp, device)]
+        title = f'{recipe.name}: {C.backbone}, batch {batch}, {C.image_height}², {kind}'
+        work = Work(C, device)
+        calls = {'ours': work.ours, 'plain': work.plain}
+        if on_gpu:
+            calls['torch.compile'] = Work(Config({**C, 'compile': True}), device).ours
+        seconds = _seconds(calls, plan.rounds, device)
         if seconds is None:
             seconds = _seconds({'ours': work.ours}, plan.rounds, device) or {}
         if seconds and not found:
-            found.append(_wait(plan, recipe, C, work, title))
+            found += _waits(plan, recipe, work, title)
         found += _rows_of(title, work, seconds)
-        del work
+        del work, calls
         # Where the plain version does not fit, half the batch compares the two.
         if 'plain' in seconds or batch < 4:
             return found
@@ -64,57 +71,51 @@ def _seconds(calls: dict[str, Callable], rounds: int, device: torch.device) -> d
 
 def _rows_of(title: str, work: Work, seconds: dict[str, list[float]]) -> list[Row]:
     spreads = {kind: Spread.of(values) for kind, values in seconds.items()}
-    ours, plain = spreads.get('ours'), spreads.get('plain')
+    ours, plain = spreads.pop('ours', None), spreads.pop('plain', None)
     if ours is None:
         return [Row('step', title, 's', None, note='does not fit')]
     with FlopCounterMode(display=False) as counter:
         work.ours()
     flops = counter.get_total_flops()
     note = f'{flops / 1e12:.3g} TFLOP' + ('' if plain else '; – does not fit')
-    found = [Row('step', title, 's', ours, plain, note=note)]
+    found = [Row('step', title, 's', ours, plain, spreads, note)]
     name = torch.cuda.get_device_name(work.device) if work.device.type == 'cuda' else ''
     if peak := peak_of(name):
-        shares = [Spread.of(100 * flops / (peak * s) for s in seconds[kind]) for kind in seconds]
+        shares = [
+            Spread.of(100 * flops / (peak * s) for s in seconds[kind]) for kind in ('ours', 'plain') if kind in seconds
+        ]
         note = f'of {peak / 1e12:.0f} TFLOP/s, dense bfloat16'
         found.append(Row('step', f'model FLOP utilisation, {title}', '%', *shares, note=note))
     return found
 
 
-def _wait(plan: Plan, recipe: Recipe, C: Config, work: Work, title: str) -> Row:
+def _waits(plan: Plan, recipe: Recipe, work: Work, title: str) -> list[Row]:
     """How much longer an iteration takes with loader workers than from memory, as a share of it."""
-    items, device = plan.items(recipe), plan.device
-    iterations = plan.waits + 2  # the first two fill the queues
-    size = C.image_height, C.image_width
-    data = TrainSet(
-        items, items, C.num_classes, size, C.train_scale_array, iterations * C.batch_size, C.seed, second=True
-    )
-    normalize, mask = Normalize(C.image_mean, C.image_std).to(device), work.inputs[4]
-
-    def image(pixels, inside):
-        return normalize(pixels.to(device, non_blocking=True), inside.to(device, non_blocking=True))
-
-    def step(batch):
-        x, u0, u1 = (
-            image(*pair)
-            for pair in ((batch.x, batch.x_inside), (batch.u0, batch.u0_inside), (batch.u1, batch.u1_inside))
-        )
-        work.ours((x, batch.y.to(device, non_blocking=True).long(), u0, u1, mask))
-
-    workers = min(C.num_workers, os.cpu_count())
-    stream = batches(data, C.batch_size, 0, workers, device.type == 'cuda')
-    for batch in islice(stream, 2):
-        step(batch)
-    synchronize(device)
-    start = time.perf_counter()
-    for batch in stream:
-        step(batch)
-    synchronize(device)
-    loaded = (time.perf_counter() - start) / plan.waits
-    start = time.perf_counter()
-    for _ in range(plan.waits):
-        step(batch)
-    synchronize(device)
-    memory = (time.perf_counter() - start) / plan.waits
-    share = Spread.of([max(0.0, 100 * (1 - memory / loaded))])
-    note = f'{workers} workers, {plan.waits} iterations: {loaded:.3g} s each, {memory:.3g} s from memory'
-    return Row('step', f'share of an iteration that waits for data, {title}', '%', share, note=note)
+    items, C, device = plan.items(recipe), work.config, plan.device
+    cache = Cache(plan.folder / 'cache', C.num_classes)
+    cache.build(cache.missing(items, None), show=False)
+    found = []
+    for kind, source in ('decoding', None), ('from the cache', cache):
+        size, length = (C.image_height, C.image_width), (plan.waits + 2) * C.batch_size
+        data = TrainSet(items, items, C.num_classes, size, C.train_scale_array, length, C.seed, cache=source)
+        workers = min(C.num_workers, os.cpu_count())
+        feed = Feed(Config({**C, 'num_workers': workers}), data, device, ALONE)
+        stream = feed.batches(0, plan.waits + 2)
+        for batch in islice(stream, 2):  # they fill the queues
+            work.trainer.iterate(batch)
+        synchronize(device)
+        start = time.perf_counter()
+        for batch in stream:
+            work.trainer.iterate(batch)
+        synchronize(device)
+        loaded = (time.perf_counter() - start) / plan.waits
+        start = time.perf_counter()
+        for _ in range(plan.waits):
+            work.trainer.iterate(batch)
+        synchronize(device)
+        memory = (time.perf_counter() - start) / plan.waits
+        share = Spread.of([max(0.0, 100 * (1 - memory / loaded))])
+        note = f'{workers} workers, {plan.waits} iterations: {loaded:.3g} s each, {memory:.3g} s from memory'
+        what = f'share of an iteration that waits for data, {kind}, {title}'
+        found.append(Row('step', what, '%', share, note=note))
+    return found

@@ -1,77 +1,91 @@
-"""An iteration of a recipe from memory, ours and plain on the same network and inputs."""
+"""An iteration of a recipe from memory: the trainer's, and the plain version's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from furnace.datasets.train_set import Batch
 from furnace.engine.command import build_network
+from furnace.engine.compiling import compile_training
 from furnace.engine.config import Config
 from furnace.engine.lr import param_groups
-from furnace.engine.step import Step
-from furnace.seg_opr.cutmix import draw_boxes, paint_masks
+from furnace.engine.precision import autocast, choose_amp, place
+from furnace.engine.trainer import Trainer
+from furnace.seg_opr.cutmix import draw_boxes
 from furnace.seg_opr.loss import CITYSCAPES_WEIGHTS, CrossEntropy, OhemCrossEntropy
 from furnace.tools.bench import plain
 
 
 class Work:
-    """The steps of both versions; gradients and weights are the network's, momenta each version's own.
+    """Each version has a network of its own, made when it is first used.
 
     Args:
-        config: gives network, batch, crop and loss.
+        config: gives network, batch, crop, loss and precision, the plain version's too; the rate is near 0.
         device: where the steps run.
-        amp: forward passes in bfloat16, logits in float32, in both versions.
     """
 
-    def __init__(self, config: Config, device: torch.device, amp: bool):
-        C = self.config = config
-        self.device = device
+    def __init__(self, config: Config, device: torch.device):
+        self.config, self.device = Config({**config, 'lr': 1e-9}), device
+        self.batch = random_batch(config, device)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        C = self.config
         torch.manual_seed(0)
-        self.network = build_network(C).to(device).train()
-        self.inputs = random_inputs(C, device)
-
-        forward = forward_of(self.network, amp)
-        plain_step = plain.load('step')
+        network = place(build_network(C), self.device).train()
+        if C.compile:
+            for branch in network.branches:
+                compile_training(branch, print)
+        criterion = CrossEntropy(C.background)
         if 'ohem_min_kept' in C:
-            criterion = OhemCrossEntropy(C.background, C.ohem_thresh, C.ohem_min_kept, CITYSCAPES_WEIGHTS).to(device)
-            plain_criterion = plain_step.Ohem(C.ohem_thresh, C.ohem_min_kept, CITYSCAPES_WEIGHTS)
-        else:
-            criterion, plain_criterion = CrossEntropy(C.background), plain_step.cross_entropy
-        # What the trainer does to network and step for speed (compilation, memory format) belongs here too.
-        self._step = Step(forward, C.num_classes, criterion, 'cpcl', C.unsup_weight)
-        groups = [param_groups(branch, C.lr, C.weight_decay) for branch in self.network.branches]
-        self._optimizers = [torch.optim.SGD(group, momentum=C.momentum) for group in groups]
-        groups = [param_groups(branch, C.lr, C.weight_decay) for branch in self.network.branches]
-        plain_optimizers = [plain_step.plain_sgd(group) for group in groups]
-        self._plain = plain_step.PlainStep(forward, C.num_classes, plain_criterion, C.unsup_weight, plain_optimizers)
+            criterion = OhemCrossEntropy(C.background, C.ohem_thresh, C.ohem_min_kept, CITYSCAPES_WEIGHTS)
+        return Trainer(C, network, criterion.to(self.device), None, None, self.device)
 
-    def ours(self, inputs: Sequence[Tensor] | None = None) -> None:
-        for optimizer in self._optimizers:
-            optimizer.zero_grad()
-        self._step(*(inputs or self.inputs))
-        for optimizer in self._optimizers:
-            optimizer.step()
+    def ours(self) -> None:
+        self.trainer.iterate(self.batch)
+
+    @cached_property
+    def _plain(self):
+        C, module = self.config, plain.load('step')
+        torch.manual_seed(0)
+        self.plain_network = build_network(C).to(self.device).train()
+        criterion = module.cross_entropy
+        if 'ohem_min_kept' in C:
+            criterion = module.Ohem(C.ohem_thresh, C.ohem_min_kept, CITYSCAPES_WEIGHTS)
+        optimizers = [
+            module.plain_sgd(param_groups(branch, C.lr, C.weight_decay)) for branch in self.plain_network.branches
+        ]
+        forward = autocast(self.plain_network, choose_amp(C.amp, self.device), self.device)
+        return module.PlainStep(forward, C.num_classes, criterion, C.unsup_weight, optimizers)
+
+    @cached_property
+    def _plain_inputs(self) -> list[torch.Tensor]:
+        batch = self.batch
+        x, u0, u1 = (images.float().contiguous() / 64 - 2 for images in (batch.x, batch.u0, batch.u1))
+        return [x, batch.y.long(), u0, u1, torch.rand(len(x), 1, *x.shape[-2:], device=self.device) < 0.3]
 
     def plain(self) -> None:
-        self._plain(*self.inputs)
+        self._plain(*self._plain_inputs)
+
+    def networks(self) -> Iterator[nn.Module]:
+        """Those that have been made."""
+        if 'trainer' in vars(self):
+            yield self.trainer.network
+        if '_plain' in vars(self):
+            yield self.plain_network
 
 
-def forward_of(network: nn.Module, amp: bool) -> Callable[..., Tensor]:
-    """The network's logits in float32, with ``amp`` from a forward pass in bfloat16."""
-
-    def forward(images: Tensor, step: int = 1) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
-            logits = network(images, step=step)
-        return logits.float()
-
-    return forward
-
-
-def random_inputs(C: Config, device: torch.device) -> list[Tensor]:
-    """x, y, u0, u1, mask of a batch of noise."""
+def random_batch(C: Config, device: torch.device) -> Batch:
+    """A batch of noise, on the device."""
     size = C.image_height, C.image_width
-    x, u0, u1 = (torch.randn(C.batch_size, 3, *size, device=device) for _ in range(3))
-    y = torch.randint(0, C.num_classes, (C.batch_size, *size), device=device)
+
+    def images() -> torch.Tensor:
+        return torch.randint(0, 256, (C.batch_size, *size, 3), dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+
+    inside = torch.tensor([[0, 0, *size]] * C.batch_size, device=device)
+    y = torch.randint(0, C.num_classes, (C.batch_size, *size), dtype=torch.uint8, device=device)
     boxes = draw_boxes(C.batch_size, size, np.random.RandomState(0)).to(device)
-    return [x, y, u0, u1, paint_masks(boxes, size)]
+    return Batch(images(), inside, y, images(), inside, images(), inside, boxes)
