@@ -2,13 +2,15 @@
 
 import logging
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import Demo
+from tiny import Demo, told
 
 from furnace.engine import checkpoint
+from furnace.engine.config import ENVIRONMENT
 from furnace.engine.trainer import Trainer
 
 
@@ -40,6 +42,27 @@ def log(demo, request):
 def data(demo, tmp_path):
     """A copy of the data set, to be damaged."""
     return Path(shutil.copytree(demo.data, tmp_path / 'data'))
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    """No override from outside, and nothing left behind by the config.py files."""
+    for variable in ENVIRONMENT:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(sys, 'path', sys.path.copy())
+    monkeypatch.setitem(sys.modules, 'config', None)
+
+
+@pytest.fixture
+def refused(demo, log):
+    """Run a script with something wrong; its one line. Nothing may have been written."""
+
+    def call(script, *arguments, **settings):
+        text = told(demo.call(script, log, *arguments, **settings))
+        assert not log.exists()
+        return text
+
+    return call
 
 
 @pytest.fixture
