@@ -16,7 +16,7 @@ from furnace.engine.command import Layout, add_common, build_network, run_comman
 from furnace.engine.config import Config, load_config
 from furnace.engine.curves import LOSSES, TENSORBOARD
 from furnace.engine.devices import choose_devices
-from furnace.engine.distributed import joined, launch, restarted, run_id, synchronized
+from furnace.engine.distributed import World, joined, launch, restarted, run_id, synchronized
 from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
 from furnace.engine.trainer import Trainer
 from furnace.seg_opr.loss import CrossEntropy
@@ -74,7 +74,7 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
-        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), notes)
+        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes)
         if found is None and C.pretrained_model:
             for branch in network.branches:
                 load_pretrained(branch.backbone, C.pretrained_model)
@@ -101,9 +101,10 @@ def _train(arguments: argparse.Namespace, folder: Path, layout: Layout, criterio
     return 0
 
 
-def _find_checkpoint(resume: str | None, folder: Path, notes: list[str]) -> tuple[Path, dict] | None:
+def _find_checkpoint(resume: str | None, folder: Path, world: World, notes: list[str]) -> tuple[Path, dict] | None:
     """The checkpoint to go on from, and its content, as ``-c`` says."""
-    if restarted():
+    (again,) = world.most(int(restarted()))  # torchrun counts on each machine for itself
+    if again:
         found = checkpoint.newest_good(folder, notes.append)
         if found and found[1].get('run') == run_id():  # not what another run left
             return found
