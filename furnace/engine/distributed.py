@@ -24,6 +24,8 @@ from furnace.utils.errors import RunError, UserError
 
 # A process that waits so long for the others gives up: one of them is gone.
 TIMEOUT = timedelta(minutes=15)
+# What the launcher passes on; SIGUSR1 is a cluster's notice.
+SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _of_this_attempt(store: dist.Store, rank: int, size: int) -> dist.Store:
 def _connection_failure(error: RuntimeError) -> UserError | RunError | None:
     """In words, if it is about the connection between the processes."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].split('. ')[0]
-    if 'EADDRINUSE' in reason:
+    if 'EADDRINUSE' in str(error):
         port = os.environ.get('MASTER_PORT')
         told = UserError(
             f'MASTER_PORT={port}: another program has this port; choose another one. '
@@ -151,20 +153,20 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
         names = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
         os.environ['CUDA_VISIBLE_DEVICES'] = ','.join(names[device.index] for device in devices)
     logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)  # what it logs is told below
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=len(devices),
-        run_id=str(uuid.uuid4()),
-        rdzv_backend='c10d',
-        rdzv_endpoint='localhost:0',  # a free port
-        max_restarts=0,
-    )
-    # Older PyTorch reads the variable, newer the attribute.
-    config.signals_to_handle = os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
     try:
         with TemporaryDirectory() as folder:
-            config.logs_specs = DefaultLogsSpecs(folder)
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=len(devices),
+                logs_specs=DefaultLogsSpecs(folder),
+                run_id=str(uuid.uuid4()),
+                rdzv_backend='c10d',
+                rdzv_endpoint='localhost:0',  # a free port
+                max_restarts=0,
+            )
+            # Older PyTorch reads the variable, newer the attribute.
+            config.signals_to_handle = os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = SIGNALS
             elastic_launch(config, command[0])(*command[1:])
     except ChildFailedError as error:
         # Those that lost another exit with 1 or are ended; any other status is the cause.

@@ -30,6 +30,16 @@ def trained(demo):
     return log
 
 
+@pytest.fixture(scope='session')
+def trained_by_two(demo):
+    """The log folder of a whole training by two processes; started by torchrun."""
+    log = demo.root / 'trained by two'
+    outcome = demo.process('-m torch.distributed.run --standalone --nproc_per_node=2 train.py', log, batch_size=4)
+    assert outcome.status == 0, outcome.stderr
+    assert '2 x the CPU' in outcome.stdout
+    return log
+
+
 @pytest.fixture
 def log(demo, request):
     """A log folder for one test; removed after it."""
