@@ -17,11 +17,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import torch
+from ends import difference
 from tiny import Demo
-
-from furnace.base_model import load_file
-from furnace.tools.same_losses import first_difference, read_losses
 
 ITERATIONS = 8
 
@@ -109,20 +106,6 @@ class Bench:
             raise AssertionError(f'a dead worker was not told: {stderr}')
         return f'{len(children)} of them'
 
-    def compare(self, log: Path) -> str | None:
-        """What differs from the reference, or None."""
-        one, two = (load_file(folder / 'snapshot' / 'epoch-last.pth') for folder in (log, self.reference))
-        if one['iteration'] != two['iteration']:
-            return f'iteration {one["iteration"]} instead of {two["iteration"]}'
-        for name, tensor in two['model'].items():
-            if not torch.equal(one['model'][name], tensor):
-                return name
-        for optimizer in ('optimizer_1', 'optimizer_2'):
-            for key, state in two[optimizer]['state'].items():
-                if not torch.equal(one[optimizer]['state'][key]['momentum_buffer'], state['momentum_buffer']):
-                    return f'{optimizer} {key}'
-        return first_difference(read_losses(self.reference), read_losses(log))
-
 
 FAULTS = (Bench.sigkill, Bench.sigterm, Bench.truncated, Bench.disk_full, Bench.corrupt_image, Bench.worker_killed)
 
@@ -143,12 +126,12 @@ def main() -> int:
             try:
                 moment = fault(bench, log)
                 bench._finish(log)
-                difference = bench.compare(log)
+                found = difference(log, bench.reference)
             except AssertionError as error:
-                moment, difference = '', str(error)
+                moment, found = '', str(error)
                 lost += 1
-            identical += difference is None
-            result = 'identical' if difference is None else f'DIFFERENT: {difference}'
+            identical += found is None
+            result = 'identical' if found is None else f'DIFFERENT: {found}'
             print(f'{number + 1:3d} {fault.__name__:13s} {moment:24s} {result}', flush=True)
             shutil.rmtree(log, ignore_errors=True)
     print(f'{args.rounds} rounds, {identical} identical, {lost} lost')

@@ -46,6 +46,15 @@ class Outcome(NamedTuple):
     stderr: str
 
 
+def told(outcome: Outcome) -> str:
+    """The text of the one line on standard error."""
+    assert outcome.status == 2
+    assert outcome.stdout == ''
+    assert outcome.stderr.startswith('error: ')
+    assert outcome.stderr.count('\n') == 1
+    return outcome.stderr.removeprefix('error: ').rstrip('\n')
+
+
 def _draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     label = np.zeros((48, 64), np.uint8)
     label[:, rng.integers(20, 44) :] = 1

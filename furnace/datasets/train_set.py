@@ -1,5 +1,6 @@
 """The three streams of a training step (labelled, u0, u1), one set of workers for all of them."""
 
+import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -150,6 +151,15 @@ def set_up_worker(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     # The first is the group's; a second one ends a worker that the loader wants to be rid of.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+
+
+def end_workers() -> None:
+    """After a failure: the SIGTERM that a worker gets when this process exits may not end it, and exit waits for it."""
+    former = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's takes their end for another failure
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, former)
 
 
 def loader_failure(error: Exception) -> RunError | None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from furnace.base_model import DualNetwork
 from furnace.datasets.lists import Item
-from furnace.datasets.train_set import loader_failure
+from furnace.datasets.train_set import end_workers, loader_failure
 from furnace.engine.config import Config
 from furnace.engine.signals import Stopped
 from furnace.utils.errors import RunError, UserError
@@ -40,9 +40,11 @@ def telling() -> Iterator[None]:
     try:
         yield
     except (UserError, RunError) as error:
+        end_workers()
         error.alone = True
         raise
     except RuntimeError as error:
+        end_workers()
         failure = loader_failure(error)
         if failure is None:
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from furnace.seg_opr.metric import Scores
+from furnace.utils.errors import RunError
 
 LOSSES = 'losses.jsonl'
 SCORES = 'scores.jsonl'
@@ -22,6 +23,9 @@ class Curves:
         folder: the log folder.
         iteration: where the run begins; what was logged after it by a run that was killed is dropped.
         active: False in the processes beside rank 0, which write nothing.
+
+    Raises:
+        RunError: the disk or /dev/shm is full.
     """
 
     def __init__(self, folder: Path, iteration: int, active: bool = True):
@@ -33,7 +37,14 @@ class Curves:
             if (folder / name).is_file():
                 _cut(folder / name, iteration)
         self.file = open(folder / LOSSES, 'a', buffering=1, encoding='utf-8')  # noqa: SIM115 (closed in __exit__)
-        self.writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=iteration + 1 if iteration else None)
+        try:
+            self.writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=iteration + 1 if iteration else None)
+        except OSError as error:  # its queue has a part in shared memory
+            self.file.close()
+            raise RunError(
+                f'{folder / TENSORBOARD}: cannot be written: {error.strerror}. '
+                'Is the disk or /dev/shm full (df -h . /dev/shm)?'
+            ) from None
 
     def add(self, iteration: int, figures: dict[str, float]) -> None:
         if not self.active:

@@ -1,21 +1,31 @@
 """Several processes, one a device, that act as one: started by torchrun or by ``-d 0-3``."""
 
+import logging
 import os
+import signal
+import sys
+import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from furnace.base_model import DualNetwork
+from furnace.utils.errors import RunError, UserError
 
 # A process that waits so long for the others gives up: one of them is gone.
 TIMEOUT = timedelta(minutes=15)
+# What the launcher passes on; SIGUSR1 is a cluster's notice.
+SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,12 @@ def run_id() -> str | None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[World, torch.device]]:
-    """The world, and this process's device: ``device`` itself where it is alone, else a GPU or the CPU for each."""
+    """The world, and this process's device: ``device`` itself where it is alone, else a GPU or the CPU for each.
+
+    Raises:
+        UserError: the port at which the processes are to meet is taken.
+        RunError: another process is gone.
+    """
     if not launched():
         if device.type == 'cuda':
             torch.cuda.set_device(device)  # the loader pins memory for the current one
@@ -75,11 +90,57 @@ def joined(device: torch.device) -> Iterator[tuple[World, torch.device]]:
     if device.type == 'cuda':
         device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
         torch.cuda.set_device(device)
-    dist.init_process_group('cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo', timeout=TIMEOUT)
+    backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
     try:
-        yield World(dist.get_rank(), dist.get_world_size()), device
-    finally:
-        dist.destroy_process_group()
+        store, rank, size = next(rendezvous('env://', timeout=TIMEOUT))
+        store = _of_this_attempt(store, rank, size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        try:
+            yield World(rank, size), device
+        finally:
+            dist.destroy_process_group()
+    except RuntimeError as error:
+        raise _connection_failure(error) or error from None
+
+
+def _of_this_attempt(store: dist.Store, rank: int, size: int) -> dist.Store:
+    """``store`` without what an earlier attempt left: torchrun keeps one for all, with the addresses of the dead.
+
+    Rank 0 names the attempt. Its answer must not be one of an earlier attempt either, so the others ask for it by
+    names of their own, which it answers until each has taken it. Restarts counted by torchrun would not do: they
+    differ between machines.
+    """
+    name = uuid.uuid4().hex
+    if rank:
+        store.set(f'asks {rank}', name)
+        name = store.get(name).decode()
+        store.set(f'{name} {rank}', '')
+    else:
+        for other in range(1, size):
+            while not store.check([f'{name} {other}']):
+                store.set(store.get(f'asks {other}').decode(), name)
+                time.sleep(0.01)
+    return dist.PrefixStore(name, store)
+
+
+def _connection_failure(error: RuntimeError) -> UserError | RunError | None:
+    """In words, if it is about the connection between the processes."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].split('. ')[0]
+    if 'EADDRINUSE' in str(error):
+        port = os.environ.get('MASTER_PORT')
+        told = UserError(
+            f'MASTER_PORT={port}: another program has this port; choose another one. '
+            'On a single machine, -d and torchrun --standalone find a free one'
+        )
+    elif isinstance(error, dist.DistError) or 'gloo' in reason.lower():
+        told = RunError(
+            f'another process of this run is gone ({reason}). If nothing above says why, was it killed, '
+            'as where memory is full? train.py -c auto goes on from the last checkpoint'
+        )
+    else:
+        return None
+    told.alone = True
+    return told
 
 
 def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
@@ -87,6 +148,7 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
 
     PyTorch's elastic launcher starts the processes, passes signals on to them, and ends all where one fails.
     """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -95,21 +157,31 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
         names = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
         os.environ['CUDA_VISIBLE_DEVICES'] = ','.join(names[device.index] for device in devices)
-    os.environ.setdefault('TORCHELASTIC_SIGNALS_TO_HANDLE', 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1')
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=len(devices),
-        run_id=str(uuid.uuid4()),
-        rdzv_backend='c10d',
-        rdzv_endpoint='localhost:0',  # a free port
-        max_restarts=0,
-    )
+    logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)  # what it logs is told below
     try:
-        elastic_launch(config, command[0])(*command[1:])
-    except ChildFailedError as error:  # it has told what was wrong
-        code = error.get_first_failure()[1].exitcode
-        return 128 - code if code < 0 else code
+        with TemporaryDirectory() as folder:
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=len(devices),
+                logs_specs=DefaultLogsSpecs(folder),
+                run_id=str(uuid.uuid4()),
+                rdzv_backend='c10d',
+                rdzv_endpoint='localhost:0',  # a free port
+                max_restarts=0,
+            )
+            # Older PyTorch reads the variable, newer the attribute.
+            config.signals_to_handle = os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = SIGNALS
+            elastic_launch(config, command[0])(*command[1:])
+    except ChildFailedError as error:
+        # Those that lost another exit with 1 or are ended; any other status is the cause.
+        rank, failure = min(error.failures.items(), key=lambda item: item[1].exitcode in (1, -signal.SIGTERM))
+        code = failure.exitcode
+        if code >= 0:  # it has told what was wrong
+            return code
+        name = signal.Signals(-code).name
+        print(f'error: process {rank} of {len(devices)} was ended by {name}; is memory full?', file=sys.stderr)
+        return 128 - code
     except SignalException as stop:
         return 128 + int(stop.sigval)
     return 0
@@ -123,7 +195,9 @@ class Replicas:
     """
 
     def __init__(self, network: DualNetwork):
-        self.branches = [DistributedDataParallel(branch, broadcast_buffers=False) for branch in network.branches]
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)  # what shall replace broadcast_buffers copies buffers once
+            self.branches = [DistributedDataParallel(branch, broadcast_buffers=False) for branch in network.branches]
 
     def __call__(self, images: Tensor, step: int = 1) -> Tensor:
         return self.branches[step - 1](images)

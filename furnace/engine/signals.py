@@ -4,6 +4,8 @@ import os
 import signal
 from types import FrameType
 
+from furnace.engine.distributed import run_id
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -18,7 +20,16 @@ class Stopped(Exception):  # noqa: N818 (no error)
 class Stop:
     """Within it SIGTERM, SIGINT and SIGUSR1 (a cluster's notice) are noted in ``number``; a second one kills."""
 
-    number: int | None = None
+    def __init__(self):
+        self._number: int | None = None
+        self._launcher = os.getppid() if run_id() else None
+
+    @property
+    def number(self) -> int | None:
+        """The signal's; SIGTERM's where the launcher is gone, as it is after a signal that it does not pass on."""
+        if self._number is None and self._launcher not in (None, os.getppid()):
+            return signal.SIGTERM
+        return self._number
 
     def __enter__(self) -> 'Stop':
         self._former = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -29,7 +40,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.number is not None:
+        if self._number is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.number = number
+        self._number = number

@@ -96,7 +96,7 @@ def _train(
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
-        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), notes)
+        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes)
         weights = None
         if found is None and C.pretrained_model:
             backbones = [branch.backbone for branch in network.branches]
@@ -150,9 +150,10 @@ def _filled_cache(C: Config, data: TrainSet, world: World, logger: logging.Logge
     return cache
 
 
-def _find_checkpoint(resume: str | None, folder: Path, notes: list[str]) -> tuple[Path, dict] | None:
+def _find_checkpoint(resume: str | None, folder: Path, world: World, notes: list[str]) -> tuple[Path, dict] | None:
     """The checkpoint to go on from, and its content, as ``-c`` says."""
-    if restarted():
+    (again,) = world.most(int(restarted()))  # torchrun counts on each machine for itself
+    if again:
         found = checkpoint.newest_good(folder, notes.append)
         if found and found[1].get('run') == run_id():  # not what another run left
             return found

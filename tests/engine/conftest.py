@@ -2,16 +2,17 @@
 
 import logging
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import COLORS, DEMO, NAMES, SETTINGS, Demo
+from tiny import COLORS, DEMO, NAMES, SETTINGS, Demo, told
 from torchvision.models.resnet import BasicBlock
 
 from furnace.base_model import BACKBONES, DualNetwork
 from furnace.engine import checkpoint
-from furnace.engine.config import load_config, plain
+from furnace.engine.config import ENVIRONMENT, load_config, plain
 from furnace.engine.guard import Record
 from furnace.engine.trainer import Trainer
 
@@ -32,6 +33,16 @@ def trained(demo):
     return log
 
 
+@pytest.fixture(scope='session')
+def trained_by_two(demo):
+    """The log folder of a whole training by two processes; started by torchrun."""
+    log = demo.root / 'trained by two'
+    outcome = demo.process('-m torch.distributed.run --standalone --nproc_per_node=2 train.py', log, batch_size=4)
+    assert outcome.status == 0, outcome.stderr
+    assert '2 x the CPU' in outcome.stdout
+    return log
+
+
 @pytest.fixture
 def log(demo, request):
     """A log folder for one test; removed after it."""
@@ -44,6 +55,27 @@ def log(demo, request):
 def data(demo, tmp_path):
     """A copy of the data set, to be damaged."""
     return Path(shutil.copytree(demo.data, tmp_path / 'data'))
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    """No override from outside, and nothing left behind by the config.py files."""
+    for variable in ENVIRONMENT:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(sys, 'path', sys.path.copy())
+    monkeypatch.setitem(sys.modules, 'config', None)
+
+
+@pytest.fixture
+def refused(demo, log):
+    """Run a script with something wrong; its one line. Nothing may have been written."""
+
+    def call(script, *arguments, **settings):
+        text = told(demo.call(script, log, *arguments, **settings))
+        assert not log.exists()
+        return text
+
+    return call
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_pictures(evaluated, demo):
 
 
 def test_one_epoch(evaluated, demo, trained, log):
-    outcome = demo.process('eval.py', log, '-e', '3', snapshot_dir=trained / 'snapshot')
+    outcome = demo.call('eval.py', log, '-e', '3', snapshot_dir=trained / 'snapshot')
     assert outcome.status == 0, outcome.stderr
     assert results(log)[0]['confusion'] == results(evaluated[1])[0]['confusion']
     assert 'best' not in outcome.stdout
@@ -113,7 +113,7 @@ def test_one_epoch(evaluated, demo, trained, log):
 
 def test_file_and_default_folder_of_pictures(evaluated, demo, trained, log):
     path = trained / 'snapshot' / 'epoch-3.pth'
-    outcome = demo.process('eval.py', log, '-e', path, '-d', 'cpu', '-s', '--branch', '2')
+    outcome = demo.call('eval.py', log, '-e', path, '-d', 'cpu', '-s', '--branch', '2')
     assert outcome.status == 0, outcome.stderr
     (result,) = results(log)
     assert (result['checkpoint'], result['branch']) == (str(path), 2)
@@ -129,7 +129,7 @@ def assert_best_is_named(outcome, found):
 
 
 def test_range_with_both_branches(evaluated, demo, trained, log):
-    outcome = demo.process('eval.py', log, '-e', '2-3', '--branch', 'both', '-s', snapshot_dir=trained / 'snapshot')
+    outcome = demo.call('eval.py', log, '-e', '2-3', '--branch', 'both', '-s', snapshot_dir=trained / 'snapshot')
     assert outcome.status == 0, outcome.stderr
     found = results(log)
     assert [(result['epoch'], result['branch']) for result in found] == [(2, 1), (2, 2), (3, 1), (3, 2)]
@@ -142,7 +142,7 @@ def test_range_with_both_branches(evaluated, demo, trained, log):
 
 
 def test_open_range(evaluated, demo, trained, log):
-    outcome = demo.process('eval.py', log, '-e', '1-', snapshot_dir=trained / 'snapshot')
+    outcome = demo.call('eval.py', log, '-e', '1-', snapshot_dir=trained / 'snapshot')
     assert outcome.status == 0, outcome.stderr
     assert [result['epoch'] for result in results(log)] == [2, 3]
     assert_best_is_named(outcome, results(log))

@@ -1,0 +1,146 @@
+"""Several processes of which one fails, is killed or loses its launcher: none hangs, none stays, and it is told.
+
+That none stays shows in ``communicate``: it returns when the last process has closed its end of the pipes.
+"""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from ends import difference
+from tiny import told
+
+from furnace.base_model import load_file
+from furnace.engine import distributed
+from furnace.engine.curves import LOSSES
+from furnace.engine.distributed import launch
+from furnace.engine.signals import Stop
+
+TORCHRUN = '-m torch.distributed.run --standalone --nproc_per_node=2'
+LAUNCH, FAILS = (str(Path(__file__).parents[1] / name) for name in ('launch_two.py', 'process_fails.py'))
+RANDOM = random.Random()  # another moment in every run of the suite
+SECONDS = 300  # after which a run counts as hanging
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    return [int(number) for number in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
+
+
+def wait_for_iteration(process: subprocess.Popen, log: Path, iteration: int) -> None:
+    last, losses = log / 'snapshot' / 'epoch-last.pth', log / LOSSES
+    while not (last.is_file() and losses.read_text().count('\n') >= iteration):
+        assert process.poll() is None, process.communicate()[1]
+        os.sched_yield()
+
+
+def test_an_elastic_restart_goes_on_by_itself(demo, trained_by_two, log):
+    restarting = TORCHRUN.replace('--standalone', '--standalone --max-restarts=1')
+    process = demo.start(f'{restarting} train.py', log, batch_size=4, checkpoint_minutes=0.0)
+    iteration, rank = RANDOM.randint(1, 6), RANDOM.randrange(2)
+    wait_for_iteration(process, log, iteration)
+    os.kill(children(process)[rank], signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, (iteration, rank, stderr)
+    assert stdout.count('going on from iteration') == 1
+    assert difference(log, trained_by_two) is None, (iteration, rank)
+    assert [path.name for path in log.glob('snapshot*')] == ['snapshot']
+
+
+@pytest.mark.parametrize(
+    ('how', 'status', 'says'),
+    [
+        ('killed', 128 + signal.SIGKILL, 'error: process 1 of 2 was ended by SIGKILL'),
+        ('refuses', 2, 'error: x.png: of the second'),
+    ],
+)
+def test_a_process_that_fails_ends_all(tmp_path, monkeypatch, capfd, how, status, says):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    assert launch([sys.executable, FAILS, how], [torch.device('cpu')] * 2) == status
+    stderr = capfd.readouterr().err
+    told = [line for line in stderr.splitlines() if line.startswith('error: ')]
+    assert sum(line.startswith(says) for line in told) == 1, stderr
+    # The other one is ended first or tells what it lost; its traceback would bury the cause.
+    assert all(line.startswith((says, 'error: another process of this run is gone')) for line in told)
+    assert 'Traceback' not in stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_fails_ends_all_under_torchrun():
+    command = [sys.executable, *TORCHRUN.split(), FAILS, 'raises']
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=SECONDS)
+    assert result.returncode == 1
+    assert 'ArithmeticError: of the second' in result.stderr
+    assert '[rank0]' not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('start', 'status', 'name'),
+    [(TORCHRUN, -signal.SIGUSR1, 'SIGTERM'), (LAUNCH, 128 + signal.SIGUSR1, 'SIGUSR1')],
+    ids=['torchrun', '-d'],
+)
+def test_a_notice_to_the_launcher_saves_the_run(demo, log, start, status, name):
+    """torchrun does not pass SIGUSR1 on unless told to: it ends, and its processes see that."""
+    process = demo.start(f'{start} train.py', log, batch_size=4)
+    wait_for_iteration(process, log, 1)
+    process.send_signal(signal.SIGUSR1)
+    _, stderr = process.communicate(timeout=SECONDS)
+    assert process.returncode == status, stderr
+    assert f'stopped by {name}; go on with' in stderr
+    assert 'Traceback' not in stderr
+    iteration = load_file(log / 'snapshot' / 'epoch-last.pth')['iteration']
+    assert iteration == (log / LOSSES).read_text().count('\n') < 8
+
+
+def test_only_the_end_of_torchrun_stops_a_run(monkeypatch):
+    """Not that of a shell which started train.py in the background."""
+    for run, number in ((None, None), ('a name', signal.SIGTERM)):
+        if run:
+            monkeypatch.setenv('TORCHELASTIC_RUN_ID', run)
+        stop = Stop()
+        assert stop.number is None
+        with monkeypatch.context() as orphaned:
+            orphaned.setattr(os, 'getppid', lambda: 1)
+            assert stop.number == number
+
+
+@pytest.fixture
+def meeting_point(monkeypatch):
+    """The first of two processes by its variables, as a launcher of one's own sets them; a socket at their port."""
+    with socket.create_server(('localhost', 0)) as taken:
+        port = taken.getsockname()[1]
+        for name, value in {'RANK': 0, 'LOCAL_RANK': 0, 'WORLD_SIZE': 2, 'MASTER_ADDR': 'localhost'}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv('MASTER_PORT', str(port))
+        yield taken
+
+
+def test_a_taken_port_is_told(demo, log, meeting_point):
+    port = meeting_point.getsockname()[1]
+    text = told(demo.call('train.py', log, batch_size=4))
+    assert text.startswith(f'MASTER_PORT={port}: another program has this port; choose another one')
+    assert not log.exists()
+
+
+def test_machines_that_find_different_checkpoints_are_told_so(demo, trained, log, meeting_point, monkeypatch):
+    meeting_point.close()
+    monkeypatch.setattr(distributed, 'TIMEOUT', distributed.TIMEOUT / 5)
+    other = log.with_name('other')
+    monkeypatch.setenv('RANK', '1')
+    process = demo.start('train.py', other, '-c', 'auto', '--force', batch_size=4)
+    monkeypatch.setenv('RANK', '0')
+    (log / 'snapshot').mkdir(parents=True)
+    (log / 'snapshot' / 'epoch-last.pth').hardlink_to(trained / 'snapshot' / 'epoch-2.pth')
+    outcome = demo.call('train.py', log, '-c', 'auto', '--force', batch_size=4)
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    says = 'snapshot: the processes found checkpoints of iterations 0 to 6; all machines need the same folder'
+    assert told(outcome) == f'{log}/{says}'
+    assert (process.returncode, stdout, stderr) == (2, '', f'error: {other}/{says}\n')
+    assert not other.exists()
+    assert [path.name for path in log.iterdir()] == ['snapshot']
