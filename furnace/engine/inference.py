@@ -81,25 +81,37 @@ class Inference:
 
     def _slide(self, images: Tensor) -> Tensor:
         """Summed window logits (C, H, W) of a normalised image (1, 3, H, W), both sides at least the crop."""
-        crop = self.crop
-        rows, columns = (window_starts(length, crop, self.stride) for length in images.shape[-2:])
-        places = [(slice(top, top + crop), slice(left, left + crop)) for top in rows for left in columns]
+        crop, (height, width) = self.crop, images.shape[-2:]
+        rows, columns = (window_starts(length, crop, self.stride) for length in (height, width))
+        places = [(top, left) for top in rows for left in columns]
         total = None
         for start in range(0, len(places), self.batch_size):
             chunk = places[start : start + self.batch_size]
-            logits = self._logits(torch.cat([images[:, :, y, x] for y, x in chunk])).permute(0, 2, 3, 1)
+            windows = torch.cat([images[:, :, top : top + crop, left : left + crop] for top, left in chunk])
+            logits = self._logits(windows).permute(0, 2, 3, 1)
             if total is None:
-                total = self._zeros(logits, images.shape[-2:])
-            for (y, x), window in zip(chunk, logits, strict=True):
-                total[y, x] += window
+                total = self._buffer(logits, (height, width))
+                seen_y = seen_x = 0
+            for (top, left), window in zip(chunk, logits, strict=True):
+                if left == 0:
+                    seen_x = 0
+                # What no window has reached so far is set, the rest added to: nothing need be cleared.
+                place = total[top : top + crop, left : left + crop]
+                old_y, old_x = seen_y - top, seen_x - left
+                place[:old_y] += window[:old_y]
+                place[old_y:, :old_x] += window[old_y:, :old_x]
+                place[old_y:, old_x:] = window[old_y:, old_x:]
+                seen_x = left + crop
+                if seen_x == width:
+                    seen_y = top + crop
         return total.permute(2, 0, 1)
 
-    def _zeros(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+    def _buffer(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """(H, W, C), of the image before where it fits: fresh memory costs a CPU more than all the sums."""
         shape = (*size, logits.shape[-1])
         if self._sum is None or self._sum.shape != shape:
             self._sum = logits.new_empty(shape)
-        return self._sum.zero_()
+        return self._sum
 
     def _logits(self, images: Tensor) -> Tensor:
         logits = self.forward(images)
@@ -111,5 +123,5 @@ class Inference:
 def label_map(logits: Tensor) -> Tensor:
     """Labels, uint8 (H, W), of logits (C, H, W) that are channels last in memory; on their device."""
     if logits.is_cpu:  # NumPy's is the quicker one there
-        return torch.from_numpy(logits.float().numpy().argmax(axis=0).astype(np.uint8))
+        return torch.from_numpy(logits.permute(1, 2, 0).numpy().argmax(axis=2).astype(np.uint8))
     return logits.argmax(dim=0).to(torch.uint8)

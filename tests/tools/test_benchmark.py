@@ -29,7 +29,7 @@ class Branch(nn.Module):
         self.classifier = nn.Conv2d(4, num_classes, 1)
 
     def forward(self, x):
-        return self.classifier(self.head(self.backbone(x)))
+        return self.classifier(self.head(self.backbone(x))).float()  # as the real one
 
 
 class Network(nn.Module):
