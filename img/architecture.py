@@ -250,7 +250,11 @@ def main(arguments: list[str]) -> int:
     for name, (draw, title, description) in FIGURES.items():
         drawing, height = draw()
         path = Path(arguments[0], name)
-        path.write_text(drawing.svg(height, title, description), encoding='utf-8')
+        try:
+            path.write_text(drawing.svg(height, title, description), encoding='utf-8')
+        except OSError as error:
+            print(f'error: {path}: cannot be written: {error.strerror}', file=sys.stderr)
+            return 2
         print(path)
     return 0
 
