@@ -27,11 +27,11 @@ def command(arguments: argparse.Namespace) -> int:
     C = load_config(ROOT / 'exp_demo' / 'config.py', arguments.overrides)
     classes = read_classes(Path(C.dataset_path, 'classes.json'))
     items = cityscapes_items(C.img_root_folder, C.gt_root_folder, C.eval_source)
+    if unknown := [number for number in arguments.scenes if not 0 <= number < len(items)]:
+        raise UserError(f'--scenes {unknown[0]}: {C.eval_source} has 0 to {len(items) - 1}')
     model = load(arguments.checkpoint, config=C, classes=classes)
     rows = []
     for number in arguments.scenes:
-        if not 0 <= number < len(items):
-            raise UserError(f'--scenes {number}: {C.eval_source} has 0 to {len(items) - 1}')
         image, label = read_pair(items[number].image, items[number].label, C.num_classes)
         scale = max(1, 512 // image.shape[1])
         maps = model.predict(image)[0], label
