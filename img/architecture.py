@@ -73,7 +73,7 @@ class Drawing:
         """The file's content."""
         schemes = [
             ''.join(f'.{kind}{{fill:{b[dark][0]};stroke:{b[dark][1]}}}' for kind, b in BOXES.items())
-            + f'text,.head{{fill:{INK[dark]}}}.line{{stroke:{LINE[dark]}}}.head{{fill:{LINE[dark]}}}'
+            + f'text{{fill:{INK[dark]}}}.line{{stroke:{LINE[dark]}}}.head{{fill:{LINE[dark]}}}'
             for dark in (0, 1)
         ]
         head = f"""\
