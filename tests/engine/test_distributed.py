@@ -1,6 +1,7 @@
 """Several processes against one."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,11 +55,13 @@ def test_two_processes_train_and_evaluate_as_one(demo, trained, log):
 
     scores = []
     for script in (f'{TORCHRUN} eval.py', 'eval.py'):
-        outcome = demo.process(script, log, '--branch', 'both', snapshot_dir=trained / 'snapshot')
+        outcome = demo.process(script, log, '--branch', 'both', '--report', snapshot_dir=trained / 'snapshot')
         assert outcome.status == 0, outcome.stderr
         results = json.loads((log / 'val_last.json').read_text())['results']
-        scores.append([(result['branch'], result['confusion']) for result in results])
+        worst = re.findall('alt="(val_.+?)"', (log / 'report/index.html').read_text())
+        scores.append((worst, [(result['branch'], result['confusion'], result['agreement']) for result in results]))
     assert scores[0] == scores[1]
+    assert len(scores[0][0]) == 3
 
 
 def test_a_batch_that_cannot_be_shared_out_names_two_sizes_that_can(demo, log):

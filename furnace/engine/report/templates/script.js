@@ -87,7 +87,7 @@
       for (const names of all('.names', stage)) names.hidden = names.dataset.layer !== view;
     }
     for (const legend of all('[data-legend]')) legend.hidden = !legend.dataset.legend.split(' ').includes(view);
-    one('#blend').disabled = view === 'image';
+    one('#blend').disabled = view === 'image' || view === 'confidence';
   };
   one('#layers').addEventListener('change', show);
   const blend = () => document.documentElement.style.setProperty('--blend', one('#blend').value / 100);
