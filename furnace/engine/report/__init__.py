@@ -87,4 +87,4 @@ def _facts(top: dict, evaluator: Evaluator) -> dict[str, str]:
 def _device(device: torch.device) -> str:
     if device.type == 'cuda':
         return f'{torch.cuda.get_device_name(device)} ({device})'
-    return f'CPU, {torch.get_num_threads()} threads'
+    return f'CPU, threads: {torch.get_num_threads()}'
