@@ -135,7 +135,8 @@ def reported(demo, shallow_file, tmp_path_factory):
     (root / 'snapshot').mkdir()
     for epoch in (0, 1):
         torch.save({**content, 'epoch': epoch, 'iteration': 2 * epoch}, root / f'snapshot/epoch-{epoch}.pth')
-        content['model']['branch1.classifier.bias'] += torch.tensor([0.0, 0.3, -0.3])
+        for branch in (1, 2):  # the later one is worse: nearly all is class 1
+            content['model'][f'branch{branch}.classifier.bias'] += torch.tensor([0.0, 0.5, 0.0])
     options = '-e', '0-', '--branch', 'both', '--report', '--report-images', '2', '-s'
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, 'resnet18', SHALLOW)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import COLORS
 
 from furnace.datasets.classes import Classes
+from furnace.engine import eval_command
 from furnace.engine.evaluator import Evaluator
 from furnace.engine.report import gallery
 from furnace.engine.report.chart import chart, ticks_around
@@ -139,6 +141,16 @@ def test_worst_images_come_first(page, reported, results):
         assert f'Mean IoU {100 * ious[name]:.1f} ' in ' '.join(page.text.split())
 
 
+def test_pictures_are_of_the_best_checkpoint(page, reported, results):
+    top = best(results)
+    assert top['epoch'] == 0  # not the one that was evaluated last
+    predictions, _ = maps(reported, top['epoch'], top['branch'])
+    for i, name in enumerate(shown(page), 1):
+        picture = np.array(Image.open(reported.log / f'report/images/000{i}-prediction.png'))
+        inside = (picture != 0).any(axis=2)  # not an outline
+        np.testing.assert_array_equal(picture[inside], np.array(COLORS)[predictions[name]][inside])
+
+
 def test_agreement(reported, results):
     for epoch in (0, 1):
         first, second = (maps(reported, epoch, branch)[0] for branch in (1, 2))
@@ -156,6 +168,19 @@ def test_both_branches_at_once_score_as_each_alone(demo, shallow, log):
     assert [r['confusion'] for r in alone[:2]] == [r['confusion'] for r in alone[2:]]
     assert [r['agreement'] is None for r in alone] == [True, True, False, False]
     assert not (log / 'report').exists()
+
+
+def test_each_image_is_scored_alone(demo, shallow, log, monkeypatch):
+    given = []
+    monkeypatch.setattr(eval_command, 'write_report', lambda *arguments: given.extend(arguments))
+    assert demo.call('eval.py', log, '-e', shallow, '--report', '-s').status == 0
+    (values,) = (value for value in given if isinstance(value, torch.Tensor))
+    files = [
+        (log / f'pred_imgs/raw/val_0{i}.png', demo.data / f'segmentation/val/val_0{i}_gtFine.png') for i in range(3)
+    ]
+    assert values.tolist() == pytest.approx(
+        [image_iou(*(np.array(Image.open(file)) for file in pair)) for pair in files]
+    )
 
 
 def test_a_former_report_is_kept(demo, shallow, log):
