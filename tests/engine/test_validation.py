@@ -107,3 +107,15 @@ def test_a_validation_list_that_cannot_be_used_is_told_before_training(demo, log
     assert outcome.status == 2
     assert 'val.txt: 2 of 2 files are missing' in outcome.stderr
     assert not log.exists()
+
+
+def test_a_best_of_another_protocol_does_not_count_and_one_of_a_break_does(demo, log, means):
+    means += [90, 60, 50]
+    assert demo.call('train.py', log, eval_every=1, nepochs=1).status == 0
+    for settings in {'eval_every': 0, 'nepochs': 2}, {'eval_every': 1, 'nepochs': 3}:
+        outcome = demo.call('train.py', log, '-c', 'auto', '--force', **settings)
+        assert outcome.status == 0, outcome.stderr
+    assert load_file(log / 'snapshot' / 'epoch-best.pth')['epoch'] == 0
+    outcome = demo.call('train.py', log, '-c', 'auto', '--force', eval_every=1, nepochs=4, eval_flip=True)
+    assert outcome.status == 0, outcome.stderr
+    assert load_file(log / 'snapshot' / 'epoch-best.pth')['epoch'] == 3
