@@ -55,6 +55,13 @@ def test_two_processes_train_and_evaluate_as_one(demo, trained, trained_by_two, 
     assert len(scores[0][0]) == 3
 
 
+def test_scores_while_two_train_are_those_of_what_they_save(demo, trained_by_two, log):
+    outcome = demo.call('eval.py', log, '-e', 'best', snapshot_dir=trained_by_two / 'snapshot')
+    assert outcome.status == 0, outcome.stderr
+    found = json.loads((log / 'val_last.json').read_text())['results'][0]['mean_iou']
+    assert found == json.loads((trained_by_two / 'scores.jsonl').read_text())['mean_iou']
+
+
 def test_a_batch_that_cannot_be_shared_out_names_two_sizes_that_can(refused, monkeypatch):
     monkeypatch.setattr(train_command, 'joined', lambda device: nullcontext((World(0, 2), device)))
     monkeypatch.setattr(World, 'most', lambda world, *values: list(values))

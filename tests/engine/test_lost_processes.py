@@ -42,7 +42,7 @@ def wait_for_iteration(process: subprocess.Popen, log: Path, iteration: int) -> 
 
 def test_an_elastic_restart_goes_on_by_itself(demo, trained_by_two, log):
     restarting = TORCHRUN.replace('--standalone', '--standalone --max-restarts=1')
-    process = demo.start(f'{restarting} train.py', log, batch_size=4, checkpoint_minutes=0.0)
+    process = demo.start(f'{restarting} train.py', log, batch_size=4, bn_momentum=0.5, checkpoint_minutes=0.0)
     iteration, rank = RANDOM.randint(1, 6), RANDOM.randrange(2)
     wait_for_iteration(process, log, iteration)
     os.kill(children(process)[rank], signal.SIGKILL)
