@@ -78,7 +78,7 @@ def test_a_step_never_waits_for_the_device(demo, log, no_checkpoints, monkeypatc
             return step(self, *inputs)
 
     monkeypatch.setattr(Step, '__call__', watched)
-    train(demo, log, method=method, amp=amp)
+    train(demo, log, method=method, amp=amp, image_every=1)
     assert len(steps) == 8
 
 
