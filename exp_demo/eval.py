@@ -2,6 +2,7 @@
 
 python eval.py -e last                 also: -e 30, -e 20-34, -e 20-, -e FILE.pth
 python eval.py -e last -s -p pictures  save pictures of the predictions
+python eval.py -e last --report        write a page with scores, confusion matrix and worst images
 python eval.py -i photos film.mp4      segment images and videos of your own
 python eval.py --export model.onnx     or model.pt2
 """

@@ -79,7 +79,13 @@ class Backbone(ResNet):
         if not (self.grad_checkpoint and torch.is_grad_enabled()):
             return layer(x)
         for block in layer:
-            x = checkpoint(block, x, use_reentrant=False, context_fn=lambda b=block: (nullcontext(), _recomputing(b)))
+            x = checkpoint(
+                block,
+                x,
+                use_reentrant=False,
+                preserve_rng_state=False,  # nothing in it is random
+                context_fn=lambda b=block: (nullcontext(), _recomputing(b)),
+            )
         return x
 
 

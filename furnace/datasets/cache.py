@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,9 @@ class Cache:
         entries: dict[str, list[Path]] = {}
         for path in self.folder.iterdir():
             if path.name.startswith(_TEMPORARY):
-                if time.time() - path.stat().st_mtime > _HOUR:  # else another process may be at it
-                    path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # another process has just renamed it
+                    if time.time() - path.stat().st_mtime > _HOUR:  # else one may be at it
+                        path.unlink()
             else:
                 entries.setdefault(path.name.split('-')[0], []).append(path)
         return entries

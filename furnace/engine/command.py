@@ -41,7 +41,7 @@ def telling() -> Iterator[None]:
         yield
     except (UserError, RunError) as error:
         end_workers()
-        error.alone = True
+        error.alone = getattr(error, 'alone', True)
         raise
     except RuntimeError as error:
         end_workers()

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 
-def compile_training(module: nn.Module, warn: Callable[[str], None]) -> None:
+def compile_training(module: nn.Module, warn: Callable[[str], None] | None) -> None:
     """Compile ``module``'s forward (of one image batch) and backward in train mode; names and tensors stay as they are.
 
     Where that fails (no compiler on the machine, say) the module goes on as it was.
 
     Args:
-        warn: told once why.
+        warn: told once why; None lets the error through, as several processes must not part ways.
     """
     eager, compiled = module.forward, torch.compile(module.forward)
 
@@ -21,9 +21,9 @@ def compile_training(module: nn.Module, warn: Callable[[str], None]) -> None:
         if module.training and compiled is not None:
             try:
                 return compiled(x)
-            except torch.OutOfMemoryError:
-                raise
             except Exception as error:  # of the compiler, whatever it uses; one of the module's own comes again below
+                if warn is None or isinstance(error, torch.OutOfMemoryError):
+                    raise
                 compiled = None
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warn(f'compile = True: does not work here, training goes on without it: {reason}')

@@ -197,6 +197,8 @@ def check(config: Mapping[str, Any]) -> None:
     choice('amp', ['auto', *AMP])
     for name in ('compile', 'grad_checkpoint', 'deterministic'):
         choice(name, [True, False])
+    if config['compile'] and config['grad_checkpoint']:
+        raise UserError('compile and grad_checkpoint: do not work together; set one of them to False')
     if not isinstance(config['cache_dir'], str | os.PathLike | None):
         raise UserError(f'cache_dir = {config["cache_dir"]!r}: must be the path of a folder, or None')
     if config['keep_snapshots'] is not None:

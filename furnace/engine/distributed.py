@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +41,11 @@ class World:
             tensor = tensor.clone()
             dist.all_reduce(tensor)
         return tensor
+
+    def same(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process rank 0's values."""
+        for tensor in tensors if self.size > 1 else ():
+            dist.broadcast(tensor, 0)
 
     def most(self, *values: int) -> list[int]:
         """The greatest of each value over all processes."""
@@ -97,8 +102,12 @@ def joined(device: torch.device) -> Iterator[tuple[World, torch.device]]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         try:
             yield World(rank, size), device
-        finally:
+        except (RuntimeError, RunError, UserError):
+            raise  # without a farewell, which would wait for processes that may be gone
+        except BaseException:
             dist.destroy_process_group()
+            raise
+        dist.destroy_process_group()
     except RuntimeError as error:
         raise _connection_failure(error) or error from None
 
@@ -110,7 +119,7 @@ def _of_this_attempt(store: dist.Store, rank: int, size: int) -> dist.Store:
     names of their own, which it answers until each has taken it. Restarts counted by torchrun would not do: they
     differ between machines.
     """
-    name = uuid.uuid4().hex
+    name, deadline = uuid.uuid4().hex, time.monotonic() + TIMEOUT.total_seconds()
     if rank:
         store.set(f'asks {rank}', name)
         name = store.get(name).decode()
@@ -118,6 +127,8 @@ def _of_this_attempt(store: dist.Store, rank: int, size: int) -> dist.Store:
     else:
         for other in range(1, size):
             while not store.check([f'{name} {other}']):
+                if time.monotonic() > deadline:
+                    raise RunError(f'process {other} of {size} did not come within {TIMEOUT.seconds // 60} minutes')
                 store.set(store.get(f'asks {other}').decode(), name)
                 time.sleep(0.01)
     return dist.PrefixStore(name, store)

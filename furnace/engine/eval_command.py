@@ -24,6 +24,7 @@ from furnace.engine.logger import make_folder, open_log, silent_log, tell, unuse
 from furnace.engine.model import Segmenter, stored_classes
 from furnace.engine.precision import place, set_up
 from furnace.engine.predict import predict, require_free
+from furnace.engine.report import write_report
 from furnace.utils.errors import UserError
 
 
@@ -60,6 +61,10 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
         help='segment these instead of scoring: images, videos, folders, patterns; no labels are needed',
     )
     mode.add_argument('--export', metavar='FILE', help='write the network to FILE.onnx or FILE.pt2 instead of scoring')
+    parser.add_argument('--report', action='store_true', help='write a page on the evaluation: log/report/index.html')
+    parser.add_argument(
+        '--report-images', type=int, default=24, metavar='N', help='the N worst images are in the report; default: 24'
+    )
     parser.add_argument('-p', '--save_path', metavar='DIR', help='where -s and -i save; default: in log/pred_imgs')
     parser.add_argument('--every', type=int, default=1, metavar='N', help="of a video's frames, every N-th; default: 1")
     parser.add_argument('--force', action='store_true', help='-i, --export: write over what is there')
@@ -77,6 +82,8 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
     if arguments.images or arguments.export is not None:
         _use(arguments, C, devices, paths, make_classes)
         return 0
+    if arguments.report_images < 0:
+        raise UserError(f'--report-images {arguments.report_images}: must be at least 0')
     classes = make_classes(C)
     classes.require(C.num_classes)
     items = layout(C.img_root_folder, C.gt_root_folder, C.eval_source)
@@ -102,21 +109,24 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
             link_last(log_path, logger)
         data = EvalSet(items[world.rank :: world.size], C.num_classes)
         evaluator = Evaluator(C, place(network, device), data, classes, device, arguments.verbose, world)
-        results = []
+        results, image_iou = [], []
         for path in paths:
             content = load_file(path)
             load_network(network, content, path)
+            pictures = {}
+            if arguments.save_image:
+                target = Path(arguments.save_path or Path(C.log_dir, 'pred_imgs'))
+                several = len(paths) * len(branches) > 1
+                pictures = {b: target / f'{path.stem}-branch{b}' if several else target for b in branches}
+                for target in pictures.values():
+                    make_folder(target)
+            with telling():
+                tally = evaluator.tally(branches, path.name, pictures)
             for branch in branches:
-                pictures = None
-                if arguments.save_image:
-                    pictures = Path(arguments.save_path or Path(C.log_dir, 'pred_imgs'))
-                    if len(paths) * len(branches) > 1:
-                        pictures = pictures / f'{path.stem}-branch{branch}'
-                    make_folder(pictures)
+                confusion = tally.confusion[branch]
+                results.append(record(str(path), content, branch, confusion, classes, len(items), tally.agreement))
+                image_iou.append(tally.image_iou[branch])
                 title = f'{path.name}, branch {branch}'
-                with telling():
-                    confusion = evaluator.confusion(branch, title, pictures)
-                results.append(record(str(path), content, branch, confusion, classes, len(items)))
                 logger.info('%s, %d images of %s\n%s', title, len(items), C.eval_source, table(confusion, classes))
                 if path.name == checkpoint.BEST:
                     logger.info(
@@ -125,17 +135,30 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
                         path.name,
                     )
                 if pictures:
-                    logger.info('pictures: %s', pictures)
-                if world.rank == 0:  # after each, so that a later one that fails loses nothing
-                    write_json(log_path.with_suffix('.json'), {'config': dict(C), 'results': results})
+                    logger.info('pictures: %s', pictures[branch])
+            if tally.agreement is not None:
+                logger.info('both branches predict one class on %.2f %% of all pixels', 100 * tally.agreement)
+            if world.rank == 0:  # after each, so that a later one that fails loses nothing
+                write_json(log_path.with_suffix('.json'), {'config': dict(C), 'results': results})
+        top = best(results)
         if len(results) > 1:
-            top = best(results)
             logger.info(
                 'best: %s, branch %d: mean IoU %.2f', top['checkpoint'], top['branch'], 100 * (top['mean_iou'] or 0)
             )
         if world.rank == 0:
             link_last(log_path.with_suffix('.json'), logger)
             logger.info('scores: %s', log_path.with_suffix('.json'))
+            if arguments.report:
+                report = Path(C.log_dir, 'report')
+                if moved := checkpoint.set_aside(report):
+                    logger.info('the former report is now %s', moved)
+                load_network(network, load_file(top['checkpoint']), top['checkpoint'])
+                top_iou = image_iou[results.index(top)]
+                with telling():
+                    page = write_report(
+                        report, folder.name, evaluator, items, results, top, top_iou, arguments.report_images
+                    )
+                logger.info('report: %s', page)
     return 0
 
 
@@ -167,6 +190,8 @@ def _use(
         raise UserError(f'{option} takes one branch: --branch 1, as published, or 2')
     if len(devices) > 1 or launched():
         raise UserError(f'{option} runs in one process, on one device, such as -d 0')
+    if arguments.report:
+        raise UserError(f'{option} scores nothing that --report could show')
     if arguments.every < 1:
         raise UserError(f'--every {arguments.every}: must be at least 1')
     path = paths[0]

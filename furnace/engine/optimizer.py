@@ -92,10 +92,11 @@ class Optimizers:
                 optimizer.load_state_dict(content[f'optimizer_{number}'])
                 for group, settings in zip(optimizer.param_groups, own, strict=True):
                     group.update(settings)
-                # What could not take part in a step (another shape, no data) shows here, before anything is written.
+                # In the parameter's memory format, which the fused kernel takes for granted. What could not take part
+                # in a step (another shape, no data) shows here, before anything is written.
                 for parameter, state in optimizer.state.items():
                     if (buffer := state.get('momentum_buffer')) is not None:
-                        torch.empty_like(parameter).copy_(buffer.view_as(parameter))
+                        state['momentum_buffer'] = torch.empty_like(parameter).copy_(buffer.view_as(parameter))
             self._begin_momentum()
             if self.scaler.is_enabled() and content['scaler']:
                 self.scaler.load_state_dict(content['scaler'])

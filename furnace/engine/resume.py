@@ -38,7 +38,8 @@ def gather(trainer: Trainer) -> dict:
         'classes': classes.plain(),
         'lists': _lists(trainer),
         'processes': trainer.world.size,
-        'validation': validation.state_dict() if validation else None,
+        'validation': validation.state_dict() if validation else trainer.unused_scores,
+        'amp': trainer.amp,
         'run': run_id(),
     }
 
@@ -66,15 +67,20 @@ def restore(trainer: Trainer, content: dict, source: Path, force: bool = False) 
         lists = _lists(trainer)
         changed += [f'the {name} list' for name, value in content['lists'].items() if value != lists[name]]
         processes = int(content['processes'])
-        if trainer.validation and content['validation']:
-            trainer.validation.load_state_dict(content['validation'])
+        trainer.unused_scores = content['validation']
+        if trainer.validation and trainer.unused_scores:
+            trainer.validation.load_state_dict(trainer.unused_scores)
+        amp = str(content['amp'])
     except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f'{source}: holds no state that training can go on from ({error!r})') from None
     if changed and not force:
         raise UserError(f'{source}: comes from a run with other settings ({"; ".join(changed)}); --force goes on')
-    if processes == trainer.world.size:
-        return []
-    return [f'the run began with {processes} processes and goes on with {trainer.world.size}: not to the same bytes']
+    pairs = (('processes', processes, trainer.world.size), ('amp', amp, trainer.amp))
+    return [
+        f'the run began with {name} = {before} and goes on with {now}: not to the same bytes'
+        for name, before, now in pairs
+        if before != now
+    ]
 
 
 def _lists(trainer: Trainer) -> dict[str, str | None]:

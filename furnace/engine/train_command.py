@@ -118,16 +118,16 @@ def _train(
             )
         # What the user can get wrong was told above, before any file is written.
         logger = silent_log()
+        # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
+        last = Path(C.snapshot_dir, checkpoint.LAST)
+        anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
+        if anew and validation:
+            validation.best = None  # its checkpoint is not among what this run leaves
         if world.rank == 0:
-            # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
-            last = Path(C.snapshot_dir, checkpoint.LAST)
-            anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
-            if anew and validation:
-                validation.best = None  # its checkpoint is not among what this run leaves
             logger = _begin(C, notes, trainer, found[0] if found else None, anew, weights)
         if C.compile:
             for branch in network.branches:
-                compile_training(branch, logger.warning)
+                compile_training(branch, logger.warning if world.size == 1 else None)
         with telling():
             if C.cache_dir:
                 data.cache = _filled_cache(C, data, world, logger)

@@ -71,6 +71,7 @@ class Trainer:
         self.guard = Guard()
         self.latest: Record | None = None
         self.failed: Record | None = None
+        self.unused_scores: dict | None = None  # of a run that was scored, while this one is not
         self.total = config.nepochs * config.niters_per_epoch
         self._require_shares()
         criterion.share(world.size)
@@ -163,6 +164,8 @@ class Trainer:
         validation = self.validation
         if not validation or not validation.due(self.iteration):
             return
+        # On the CPU each process has statistics of its own; rank 0's are saved, and those of a batch train.
+        self.world.same(self.network.buffers())
         better = validation.score(self.iteration, lambda: self.stop.number is not None, curves, logger)
         if better is None:
             raise Stopped(self.world.most(self.stop.number or 0)[0])
@@ -221,21 +224,24 @@ class Trainer:
         """The number of a signal that any process got, or 0; raises RunError in all where one knows of a failure."""
         any_failed, signal_number = self.world.most(int(failed), self.stop.number or 0)
         if any_failed and self._failure(wait=True):
-            raise RunError(self._describe(self.failed))
+            raise self._error(self.failed)
         return signal_number
 
-    def _describe(self, record: Record) -> str:
-        if not record.not_finite:
-            return f'iteration {record.iteration + 1}: a loss of another process is not finite'
-        C = self.config
-        share = C.batch_size // self.world.size
-        first = record.iteration * C.batch_size + self.world.rank * share
-        names = self.data.names(range(first, first + share))
-        images = '; '.join(f'{stream}: {", ".join(items)}' for stream, items in names.items())
-        return (
-            f'iteration {record.iteration + 1}: {", ".join(record.not_finite)}; the images are {images}. '
-            'The last checkpoint is good; a lower C.lr may help, or C.max_bad_steps'
-        )
+    def _error(self, record: Record) -> RunError:
+        """What was not finite; with the images where it began, in this process or where that is the only one."""
+        C, world = self.config, self.world
+        what = f'iteration {record.iteration + 1}: {", ".join(record.not_finite) or "a loss is not finite"}'
+        hint = 'The last checkpoint is good; a lower C.lr may help, or C.max_bad_steps'
+        # Gradients are averaged: those of one process are soon those of all.
+        began_here = world.size == 1 or any(not text.startswith(GRADIENTS) for text in record.not_finite)
+        if began_here:
+            share = C.batch_size // world.size
+            first = record.iteration * C.batch_size + world.rank * share
+            names = self.data.names(range(first, first + share))
+            what += '; the images are ' + '; '.join(f'{stream}: {", ".join(items)}' for stream, items in names.items())
+        error = RunError(f'{what}. {hint}')
+        error.alone = began_here
+        return error
 
     def _figures(self) -> dict[str, float] | None:
         """Losses of the whole batch and rate, None where the iteration was bad; waits for the device."""

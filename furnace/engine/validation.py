@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from furnace.datasets.classes import Classes
-from furnace.engine.config import Config
+from furnace.engine.config import Config, plain
 from furnace.engine.curves import Curves
 from furnace.engine.distributed import World
 from furnace.engine.evaluator import Evaluator
@@ -62,7 +62,14 @@ class Validation:
         return f'{100 * score["mean_iou"]:.2f} (epoch {score["epoch"]})'
 
     def state_dict(self) -> dict:
-        return {'last': self.last, 'best': self.best}
+        return {'last': self.last, 'best': self.best, 'protocol': self._protocol()}
 
     def load_state_dict(self, state: dict) -> None:
-        self.last, self.best = state['last'], state['best']
+        """The best counts on only where it was found under the same settings."""
+        self.last = state['last']
+        self.best = state['best'] if state['protocol'] == self._protocol() else None
+
+    def _protocol(self) -> dict:
+        """What scores depend on beside the network."""
+        names = [name for name in self.config if name.startswith('eval_') and name != 'eval_every']
+        return plain({name: self.config[name] for name in names})

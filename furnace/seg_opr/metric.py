@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from furnace.seg_opr.counting import count
@@ -40,3 +41,14 @@ def scores(confusion: Tensor) -> Scores:
         mean_iou_no_background=iou[1:].nanmean().item(),
         pixel_accuracy=(hit.sum() / confusion.sum()).item(),
     )
+
+
+def labelled_iou(confusion: Tensor) -> Tensor:
+    """Mean IoU of one image over the classes labelled in it, float64 () on its device; nan where there is none.
+
+    A class that is predicted alone does not enter the mean: its pixels already cost the classes they were taken from.
+    """
+    confusion = confusion.double()
+    labelled, hit = confusion.sum(dim=1), confusion.diagonal()
+    iou = hit / (labelled + confusion.sum(dim=0) - hit)
+    return torch.where(labelled > 0, iou, torch.nan).nanmean()

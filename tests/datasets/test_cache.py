@@ -142,6 +142,13 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(cache):
     assert not old.exists() and new.exists()
 
 
+def test_what_another_process_is_just_renaming_is_no_failure(cache, monkeypatch):
+    gone = cache.folder / '.part-gone'
+    there = list(cache.folder.iterdir())
+    monkeypatch.setattr(Path, 'iterdir', lambda folder: iter([gone, *there]))
+    cache.build([], show=False)
+
+
 def test_several_processes_build_it_together(tmp_path, labeled, unlabeled):
     """Both decode every file: neither sees a part of what the other writes."""
     script = (

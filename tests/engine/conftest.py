@@ -1,16 +1,18 @@
 """exp_demo on a tiny data set."""
 
+import json
 import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from tiny import COLORS, DEMO, NAMES, SETTINGS, Demo, told
 from torchvision.models.resnet import BasicBlock
 
-from furnace.base_model import BACKBONES, DualNetwork
+from furnace.base_model import BACKBONES, DualNetwork, load_file
 from furnace.engine import checkpoint
 from furnace.engine.config import ENVIRONMENT, load_config, plain
 from furnace.engine.guard import Record
@@ -137,3 +139,39 @@ def shallow(shallow_file, monkeypatch):
     """That checkpoint, and ResNet-18 as shallow as it needs."""
     monkeypatch.setitem(BACKBONES, 'resnet18', SHALLOW)
     return shallow_file
+
+
+HOSTILE = ('left', '<script>alert(1)</script>', '"below" onload=\'alert(2)\' & {{ 7 * 7 }}')
+HOSTILE_FILE = '"><img src=x onerror=alert(3)>'
+
+
+class Reported(NamedTuple):
+    """What ``eval.py -e 0- --branch both --report --report-images 2 -s`` left."""
+
+    log: Path
+    data: Path
+    stdout: str
+
+
+@pytest.fixture(scope='session')
+def reported(demo, shallow_file, tmp_path_factory):
+    """A report on two checkpoints; the names of a class and of an image look like HTML."""
+    root = tmp_path_factory.mktemp('reported')
+    data = Path(shutil.copytree(demo.data, root / 'data'))
+    (data / 'classes.json').write_text(json.dumps({'names': HOSTILE, 'colors': COLORS}))
+    for path in sorted(data.glob('images/val/*.png')):
+        path.rename(path.with_name(path.name.replace('val_', HOSTILE_FILE)))
+    lists = data / 'config_new/val.txt'
+    lists.write_text(lists.read_text().replace('/images/val/val_', f'/images/val/{HOSTILE_FILE}'))
+    content = load_file(shallow_file)
+    (root / 'snapshot').mkdir()
+    for epoch in (0, 1):
+        torch.save({**content, 'epoch': epoch, 'iteration': 2 * epoch}, root / f'snapshot/epoch-{epoch}.pth')
+        for branch in (1, 2):  # the later one is worse: nearly all is class 1
+            content['model'][f'branch{branch}.classifier.bias'] += torch.tensor([0.0, 0.5, 0.0])
+    options = '-e', '0-', '--branch', 'both', '--report', '--report-images', '2', '-s'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, 'resnet18', SHALLOW)
+        outcome = demo.call('eval.py', root / 'log', *options, dataset_path=data, snapshot_dir=root / 'snapshot')
+    assert outcome.status == 0, outcome.stderr
+    return Reported(root / 'log', data, outcome.stdout)

@@ -48,7 +48,7 @@ def test_select_file(folder):
 def test_select_other_forms(folder, text):
     with pytest.raises(UserError) as caught:
         checkpoint.select(text, folder)
-    assert str(caught.value) == f'-e {text}: expected last, a file.pth, an epoch (30), or a range (20-34, 20-)'
+    assert str(caught.value) == f'-e {text}: expected last, best, a file.pth, an epoch (30), or a range (20-34, 20-)'
 
 
 def test_select_range_backwards(folder):

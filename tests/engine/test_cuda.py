@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from furnace.base_model import load_file
-from furnace.engine.step import Step
+from furnace.engine.trainer import Trainer
+from furnace.seg_opr.loss import CITYSCAPES_WEIGHTS, OhemCrossEntropy
 from furnace.tools.bench.memory import cuda_peak
 from furnace.tools.bench.recipes import VOC
 from furnace.tools.bench.work import Work
@@ -68,18 +69,26 @@ def test_a_step_holds_one_graph_at_a_time():
 
 @pytest.mark.parametrize('method', ['cpcl', 'cps', 'supervised'])
 @pytest.mark.parametrize('amp', ['off', 'bf16', 'fp16'])
-def test_a_step_never_waits_for_the_device(demo, log, no_checkpoints, monkeypatch, method, amp):
-    steps, step = [], Step.__call__
+def test_an_iteration_never_waits_for_the_device(demo, log, no_checkpoints, monkeypatch, method, amp):
+    done, iterate = [], Trainer.iterate
 
-    def watched(self, *inputs):
-        steps.append(len(inputs))
-        # The first step loads kernels and chooses algorithms.
-        with no_waiting() if len(steps) > 1 else contextlib.nullcontext():
-            return step(self, *inputs)
+    def watched(self, batch):
+        done.append(self.iteration)
+        # The first one loads kernels and chooses algorithms.
+        with no_waiting() if len(done) > 1 else contextlib.nullcontext():
+            return iterate(self, batch)
 
-    monkeypatch.setattr(Step, '__call__', watched)
-    train(demo, log, method=method, amp=amp, image_every=1)
-    assert len(steps) == 8
+    monkeypatch.setattr(Trainer, 'iterate', watched)
+    train(demo, log, method=method, amp=amp, max_bad_steps=1, image_every=1)
+    assert len(done) == 8
+
+
+def test_hard_pixels_are_found_without_waiting():
+    criterion = OhemCrossEntropy(255, 0.7, 1000, CITYSCAPES_WEIGHTS).cuda()
+    logits, target = torch.randn(2, 19, 64, 64, device='cuda'), torch.randint(0, 19, (2, 64, 64), device='cuda')
+    with no_waiting():
+        found = criterion(logits, target)
+    assert found.item() == pytest.approx(criterion.cpu()(logits.cpu(), target.cpu()).item(), rel=1e-4)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Several processes against one."""
 
 import json
+import re
 import sys
 from contextlib import nullcontext
 
@@ -45,11 +46,13 @@ def test_two_processes_train_and_evaluate_as_one(demo, trained, trained_by_two, 
 
     scores = []
     for run, script in ((demo.process, f'{TORCHRUN} eval.py'), (demo.call, 'eval.py')):
-        outcome = run(script, log, '--branch', 'both', snapshot_dir=trained / 'snapshot')
+        outcome = run(script, log, '--branch', 'both', '--report', snapshot_dir=trained / 'snapshot')
         assert outcome.status == 0, outcome.stderr
         results = json.loads((log / 'val_last.json').read_text())['results']
-        scores.append([(result['branch'], result['confusion']) for result in results])
+        worst = re.findall('alt="(val_.+?)"', (log / 'report/index.html').read_text())
+        scores.append((worst, [(result['branch'], result['confusion'], result['agreement']) for result in results]))
     assert scores[0] == scores[1]
+    assert len(scores[0][0]) == 3
 
 
 def test_a_batch_that_cannot_be_shared_out_names_two_sizes_that_can(refused, monkeypatch):

@@ -1,8 +1,10 @@
 """What must not pass silently while training: losses that are not finite, workers that die."""
 
 import json
+import math
 import os
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from furnace.base_model import load_file
 from furnace.datasets.train_set import loaded, set_up_worker
+from furnace.engine import trainer
+from furnace.engine.distributed import World
+from furnace.engine.guard import Guard, Record
+from furnace.engine.trainer import GRADIENTS
 from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import RunError
 
@@ -38,6 +44,44 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_term_and_images(demo,
     content = load_file(log / 'snapshot' / 'epoch-last.pth')
     assert content['iteration'] == 2
     assert all(tensor.isfinite().all() for tensor in content['model'].values())
+
+
+class Late(Guard):
+    """Records that arrive three iterations later, as from a GPU that is behind."""
+
+    def arrived(self, wait=False):
+        kept = [] if wait else [self._pending.pop() for _ in range(min(3, len(self._pending)))]
+        records = super().arrived(wait)
+        self._pending.extend(reversed(kept))
+        return records
+
+
+@pytest.mark.parametrize('settings', [{'log_every': 100}, {'log_every': 100, 'nepochs': 1, 'niters_per_epoch': 3}])
+def test_what_is_known_late_is_neither_saved_nor_lost(demo, log, monkeypatch, nan_in_iteration_3, settings):
+    """The bad iteration 3 begins an epoch, and is the last of the run."""
+    monkeypatch.setattr(trainer, 'Guard', Late)
+    outcome = demo.call('train.py', log, **settings)
+    assert outcome.status == 1
+    assert 'error: iteration 3: loss is nan, sup_2 is nan, the gradient of branch 2 is nan; the ima' in outcome.stderr
+    last = log / 'snapshot' / 'epoch-last.pth'
+    assert last.exists() == (settings['log_every'] == 100 and 'nepochs' not in settings)
+    assert not last.exists() or load_file(last)['iteration'] == 2
+
+
+@pytest.mark.parametrize(
+    ('values', 'told', 'alone'),
+    [
+        ({'loss': math.nan, GRADIENTS[0]: math.nan}, 'loss is nan, the gradient of branch 1 is nan; the images', True),
+        ({'loss': 1.0, GRADIENTS[0]: math.nan}, 'the gradient of branch 1 is nan. The last', False),
+    ],
+)
+def test_of_several_processes_the_one_where_it_began_names_its_images(values, told, alone):
+    data = SimpleNamespace(names=lambda positions: {'x': [str(p) for p in positions]})
+    config = SimpleNamespace(batch_size=4)
+    one_of_two = SimpleNamespace(config=config, data=data, world=World(1, 2))
+    error = trainer.Trainer._error(one_of_two, Record(5, True, values))
+    assert f'iteration 6: {told}' in str(error)
+    assert ('x: 22, 23' in str(error)) == error.alone == alone
 
 
 def test_bad_steps_that_are_allowed_leave_no_trace(demo, log, nan_in_iteration_3):

@@ -1,5 +1,7 @@
 """Steps that are skipped without the host knowing, and the scaling of fp16."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from furnace.utils.errors import RunError, UserError
 class Branch(nn.Module):
     def __init__(self):
         super().__init__()
-        self.backbone, self.head, self.classifier = nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)
+        self.backbone, self.head, self.classifier = nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1)
 
     def forward(self, x):
         return self.classifier(self.head(self.backbone(x)))
@@ -104,3 +106,21 @@ def test_a_state_of_another_form_is_refused():
     state['optimizer_2']['param_groups'].pop()
     with pytest.raises(UserError, match=r'^x\.pth: holds no state that training can go on from'):
         Optimizers(Pair(), 0.1, 0.9, 0).load(state, 'x.pth')
+
+
+def test_going_on_with_momenta_of_another_memory_format():
+    """As those of a network that was not channels last: the same numbers, each for its own weight."""
+    networks = [Pair().to(memory_format=torch.channels_last) for _ in range(2)]
+    each = [Optimizers(network, 0.1, 0.9, 0) for network in networks]
+    gradients(each[0], networks[0])
+    each[0].step(torch.tensor(False))
+    networks[1].load_state_dict(networks[0].state_dict())
+    state = copy.deepcopy(each[0].state_dict())
+    for number in 1, 2:
+        for momentum in state[f'optimizer_{number}']['state'].values():
+            momentum['momentum_buffer'] = momentum['momentum_buffer'].contiguous()
+    each[1].load(state, 'x.pth')
+    for optimizers, network in zip(each, networks, strict=True):
+        gradients(optimizers, network, seed=2)
+        optimizers.step(torch.tensor(False))
+    assert torch.equal(values(networks[0]), values(networks[1]))

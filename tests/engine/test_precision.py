@@ -64,7 +64,10 @@ def test_training_in_half_precision(demo, trained, log, amp):
     assert (scaler.get('scale', math.inf) < math.inf) == (amp == 'fp16')
 
 
-@pytest.mark.parametrize('arguments', [{'amp': 'half'}, {'compile': 'perhaps'}, {'cache_dir': '[1]'}])
+@pytest.mark.parametrize(
+    'arguments',
+    [{'amp': 'half'}, {'compile': 'perhaps'}, {'cache_dir': '[1]'}, {'compile': True, 'grad_checkpoint': True}],
+)
 def test_settings_that_cannot_be(demo, log, arguments):
     outcome = demo.call('train.py', log, **arguments)
     assert outcome.status == 2
@@ -115,6 +118,17 @@ def test_memory_that_runs_out_is_not_taken_for_it(monkeypatch):
     module = Small()
     compile_training(module, pytest.fail)
     with pytest.raises(torch.OutOfMemoryError):
+        module(torch.randn(1, 3, 4, 4))
+
+
+def test_of_several_processes_none_goes_on_alone_without_the_compiler(monkeypatch):
+    def broken(x):
+        raise RuntimeError('no compiler')
+
+    monkeypatch.setattr(torch, 'compile', lambda forward: broken)
+    module = Small()
+    compile_training(module, None)
+    with pytest.raises(RuntimeError, match='no compiler'):
         module(torch.randn(1, 3, 4, 4))
 
 

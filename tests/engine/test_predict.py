@@ -121,6 +121,8 @@ def test_one_picture_that_cannot_be_written(demo, log, shallow, photos, tmp_path
     [
         (['--branch', 'both', '-i', 'PHOTOS'], '-i takes one branch: --branch 1, as published, or 2'),
         (['--branch', 'both', '--export', 'x.pt2'], '--export takes one branch'),
+        (['-i', 'PHOTOS', '--report'], '-i scores nothing that --report could show'),
+        (['--export', 'x.pt2', '--report'], '--export scores nothing that --report could show'),
         (['-i', 'PHOTOS', '--every', '0'], '--every 0: must be at least 1'),
         (['-i', 'PHOTOS/none.png'], 'PHOTOS/none.png: no such file or folder'),
         (['-i', 'PHOTOS', 'labelled=3'], 'labelled: no such setting'),

@@ -1,6 +1,8 @@
 """Scores while training: they change nothing, keep the best, and survive an interruption."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -15,8 +17,8 @@ def means(monkeypatch):
     wanted = []
     real = Evaluator.confusion
 
-    def confusion(self, branch, title='', pictures=None, stopped=lambda: False):
-        found = real(self, branch, title, pictures, stopped)
+    def confusion(self, branch, title='', stopped=lambda: False):
+        found = real(self, branch, title, stopped)
         if found is None or not wanted:
             return found
         right = wanted.pop(0)
@@ -73,14 +75,14 @@ def test_every_second_epoch_and_the_last(demo, log, means):
 
 
 def test_a_signal_ends_the_evaluation_which_is_made_up_for(demo, log, monkeypatch, means):
-    """As if SIGTERM came while epoch 1 is scored."""
+    """SIGTERM comes while epoch 1 is scored."""
     means += [60, 90, 70, 80]
     confusion = Evaluator.confusion
 
     def interrupted(self, branch, title='', pictures=None, stopped=lambda: False):
         if title == 'epoch 1':
-            stopped.__closure__[0].cell_contents.stop.number = 15
-        return confusion(self, branch, title, pictures, stopped)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return confusion(self, branch, title, stopped)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Evaluator, 'confusion', interrupted)
@@ -105,3 +107,15 @@ def test_a_validation_list_that_cannot_be_used_is_told_before_training(demo, log
     assert outcome.status == 2
     assert 'val.txt: 2 of 2 files are missing' in outcome.stderr
     assert not log.exists()
+
+
+def test_a_best_of_another_protocol_does_not_count_and_one_of_a_break_does(demo, log, means):
+    means += [90, 60, 50]
+    assert demo.call('train.py', log, eval_every=1, nepochs=1).status == 0
+    for settings in {'eval_every': 0, 'nepochs': 2}, {'eval_every': 1, 'nepochs': 3}:
+        outcome = demo.call('train.py', log, '-c', 'auto', '--force', **settings)
+        assert outcome.status == 0, outcome.stderr
+    assert load_file(log / 'snapshot' / 'epoch-best.pth')['epoch'] == 0
+    outcome = demo.call('train.py', log, '-c', 'auto', '--force', eval_every=1, nepochs=4, eval_flip=True)
+    assert outcome.status == 0, outcome.stderr
+    assert load_file(log / 'snapshot' / 'epoch-best.pth')['epoch'] == 3

@@ -3,7 +3,7 @@ import reference
 import torch
 import torch.nn.functional as F
 
-from furnace.seg_opr.loss import CITYSCAPES_WEIGHTS, CrossEntropy, OhemCrossEntropy
+from furnace.seg_opr.loss import CITYSCAPES_WEIGHTS, CrossEntropy, OhemCrossEntropy, pixel_losses
 
 
 def inputs(experiment):
@@ -74,3 +74,16 @@ def test_class_weights_make_a_weighted_mean():
     weights = [0.5, 1.0, 4.0]
     want = F.cross_entropy(logits, target, torch.tensor(weights, dtype=torch.float64))
     assert CrossEntropy(255, weights)(logits, target).item() == pytest.approx(want.item(), rel=1e-12)
+
+
+def test_deterministic_kernels_give_the_same_losses():
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 5, 6, 7, dtype=torch.float64), torch.randint(0, 5, (2, 6, 7))
+    target[0, :2] = 255
+    weights = torch.rand(5, dtype=torch.float64)
+    want = pixel_losses(logits, target, 255, weights)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.allclose(pixel_losses(logits, target, 255, weights), want, rtol=1e-12)
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 
-from furnace.seg_opr.metric import confusion_matrix, scores
+from furnace.seg_opr.metric import confusion_matrix, labelled_iou, scores
 
 
 @pytest.mark.parametrize('experiment, num_classes', reference.EXPERIMENTS.items())
@@ -43,3 +43,16 @@ def test_an_absent_class_is_left_out_of_the_means():
     assert math.isnan(result.iou[2])
     assert result.mean_iou == pytest.approx((3 / 4 + 4 / 5) / 2)
     assert result.mean_iou_no_background == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize(
+    'confusion, want',
+    [
+        ([[3, 1, 0], [0, 4, 0], [0, 0, 0]], (3 / 4 + 4 / 5) / 2),
+        ([[2, 0, 2], [0, 4, 0], [0, 0, 0]], (2 / 4 + 4 / 4) / 2),  # class 2 is predicted alone
+        ([[0, 5], [0, 0]], 0),
+        ([[0, 0], [0, 0]], math.nan),
+    ],
+)
+def test_iou_of_an_image_over_its_labelled_classes(confusion, want):
+    assert labelled_iou(torch.tensor(confusion)).item() == pytest.approx(want, nan_ok=True)
