@@ -17,6 +17,7 @@ from furnace.utils.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# By the names in losses.jsonl and scores.jsonl, in the order of the plots; names of one quantity share a plot.
 TITLES = {
     'loss': 'loss',
     'sup_1': 'supervised loss, branch 1',
@@ -33,7 +34,7 @@ TITLES = {
     'mean_iou': 'mean IoU, %',
     'pixel_accuracy': 'pixel accuracy, %',
 }
-SCORES = ('mean_iou', 'pixel_accuracy')
+SCORES = ('mean IoU, %', 'pixel accuracy, %')
 # Okabe and Ito's colours without yellow, too pale on white; fewer dashes than colours, so that pairs repeat late.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#000000', '#56B4E9', '#E69F00')
 DASHES = ('-', (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (10, 3)), (0, (3, 1.5, 1, 1.5, 1, 1.5)))
@@ -46,7 +47,7 @@ class Curve(NamedTuple):
 
 
 def read_run(folder: Path) -> dict[str, Curve]:
-    """The curves of a run by their names in its log folder's losses.jsonl and, where there is one, scores.jsonl.
+    """The curves of a run by title, from its log folder's losses.jsonl and, where there is one, scores.jsonl.
 
     Raises:
         UserError: there is no run, or a file is not of this form.
@@ -66,7 +67,7 @@ def _curves(path: Path) -> dict[str, Curve]:
     try:
         names = [name for name in TITLES if any(name in row for row in rows)]
         points = {name: [(row['iteration'], row[name]) for row in rows if name in row] for name in names}
-        return {name: Curve(*np.array(pairs, np.float64).T) for name, pairs in points.items()}
+        return {TITLES[name]: Curve(*np.array(pairs, np.float64).T) for name, pairs in points.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'{path}: is not what train.py writes ({error!r})') from None
 
@@ -94,30 +95,31 @@ def draw(runs: dict[str, dict[str, Curve]]) -> 'Figure':
         from matplotlib.ticker import MaxNLocator
     except ImportError:
         raise UserError('curves are drawn by matplotlib, which is not installed: pip install matplotlib') from None
-    names = [name for name in TITLES if any(name in curves for curves in runs.values())]
-    columns = min(3, len(names))
+    titles = [title for title in dict.fromkeys(TITLES.values()) if any(title in curves for curves in runs.values())]
+    columns = min(3, len(titles))
+    rows = math.ceil(len(titles) / columns)
     width = 1 + 3.6 * columns  # inches
-    figure = Figure((width, 1.2 + 2.6 * math.ceil(len(names) / columns)), layout='constrained')
+    figure = Figure((width, 1.2 + 2.6 * rows), layout='constrained')
     span = max(curve.iterations[-1] for curves in runs.values() for curve in curves.values()) / PARTS
     figure.suptitle(f'Losses and agreement: means over {span:.0f} iterations' if span >= 2 else 'Losses and agreement')
     lines = {}
-    for i, name in enumerate(names, 1):
-        axes = figure.add_subplot(math.ceil(len(names) / columns), columns, i, title=TITLES[name])
+    for i, title in enumerate(titles, 1):
+        axes = figure.add_subplot(rows, columns, i, title=title)
         for number, (run, curves) in enumerate(runs.items()):
-            if name not in curves:
+            if title not in curves:
                 continue
-            curve = curves[name] if name in SCORES else smooth(curves[name], span)
+            curve = curves[title] if title in SCORES else smooth(curves[title], span)
             (line,) = axes.plot(
                 curve.iterations,
-                curve.values * (100 if TITLES[name].endswith('%') else 1),
+                curve.values * (100 if title.endswith('%') else 1),
                 color=COLORS[number % len(COLORS)],
                 linestyle=DASHES[number % len(DASHES)],
-                marker='osD^v'[number % 5] if name in SCORES else '',
+                marker='osD^v'[number % 5] if title in SCORES else '',
                 markersize=4,
                 linewidth=1.6,
             )
             lines.setdefault(run, line)
-        if 'loss' in TITLES[name]:
+        if 'loss' in title:
             axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -57,6 +57,18 @@ def test_lines(tmp_path):
     np.testing.assert_allclose(lines['mean IoU, %']['a'], [[60, 120], [30, 60]])
 
 
+def test_what_is_the_same_of_two_methods_shares_a_plot(tmp_path):
+    methods = {'cpcl': ('inter', 'union'), 'intersection': ('inter_1', 'inter_2'), 'union': ('union_1', 'union_2')}
+    runs = {m: write(tmp_path / m, [{'iteration': 1, **dict.fromkeys(names, 1.0)}]) for m, names in methods.items()}
+    lines = shown(draw({method: read_run(folder) for method, folder in runs.items()}))
+    assert {title: set(names) for title, names in lines.items()} == {
+        'intersection loss, branch 1': {'cpcl', 'intersection'},
+        'union loss, branch 2': {'cpcl', 'union'},
+        'intersection loss, branch 2': {'intersection'},
+        'union loss, branch 1': {'union'},
+    }
+
+
 def test_short_run_is_not_smoothed(tmp_path):
     figure = draw({'a': read_run(write(tmp_path / 'a', LOSSES[:9]))})
     assert figure.get_suptitle() == 'Losses and agreement'
