@@ -18,7 +18,7 @@ def write(folder, losses, scores=()):
 
 
 LOSSES = [{'iteration': i, 'loss': 5 + i % 3, 'sup_1': 2.0, 'overlap': 0.5, 'lr': 0.1} for i in range(1, 121)]
-SCORES = [{'iteration': i, 'mean_iou': i / 200, 'pixel_accuracy': 0.9, 'iou': {'sky': None}} for i in (60, 120)]
+SCORES = [{'iteration': i, 'mean_iou': i / 200, 'pixel_accuracy': 0.9, 'iou': {'sky': None}} for i in (119, 120)]
 
 
 def style(line):
@@ -54,7 +54,7 @@ def test_lines(tmp_path):
     np.testing.assert_allclose(lines['loss']['a'][1][[0, -1]], [6.5, 6])
     np.testing.assert_allclose(lines['loss']['b'], [[30, 60]] * 2)
     np.testing.assert_allclose(lines['agreement of the branches, %']['a'], [range(1, 121), [50] * 120])
-    np.testing.assert_allclose(lines['mean IoU, %']['a'], [[60, 120], [30, 60]])
+    np.testing.assert_allclose(lines['mean IoU, %']['a'], [[119, 120], [59.5, 60]])
 
 
 def test_what_is_the_same_of_two_methods_shares_a_plot(tmp_path):
