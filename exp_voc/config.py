@@ -92,6 +92,7 @@ C.snapshot_iter = 2  # keep a checkpoint every 2nd epoch after nepochs // 6
 C.keep_snapshots = None  # newest snapshots that stay; None: all
 C.checkpoint_minutes = 30.0  # save epoch-last.pth at least so often
 C.log_every = 10  # iterations between two lines of log/losses.jsonl
+C.image_every = 1000  # iterations between two pictures in TensorBoard of what the branches teach; 0: none
 C.max_bad_steps = 0  # iterations in a row whose loss may be nan or infinite; they are left out
 
 # Evaluation

@@ -12,8 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from panels import class_legend, compose, enlarged, save, shown
-
 from furnace.datasets.classes import read_classes
 from furnace.datasets.images import read_pair
 from furnace.datasets.lists import cityscapes_items
@@ -21,6 +19,7 @@ from furnace.engine.command import run_command
 from furnace.engine.config import load_config
 from furnace.engine.model import load
 from furnace.utils.errors import UserError
+from furnace.utils.panels import class_legend, compose, enlarged, save, shown
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -30,15 +29,15 @@ def command(arguments: argparse.Namespace) -> int:
     if unknown := [number for number in arguments.scenes if not 0 <= number < len(items)]:
         raise UserError(f'--scenes {unknown[0]}: {C.eval_source} has 0 to {len(items) - 1}')
     model = load(arguments.checkpoint, config=C, classes=classes)
-    rows = []
+    rows, palette = [], classes.palette()
     for number in arguments.scenes:
         image, label = read_pair(items[number].image, items[number].label, C.num_classes)
         scale = max(1, 512 // image.shape[1])
         maps = model.predict(image)[0], label
         titles = ('', '', '') if rows else ('scene', 'prediction', 'ground truth')
-        pictures = enlarged(image, scale), *(shown(ids, classes, scale) for ids in maps)
+        pictures = enlarged(image, scale), *(shown(ids, palette, scale) for ids in maps)
         rows.append(list(zip(titles, pictures, strict=True)))
-    save(compose(rows, class_legend(classes)), arguments.output)
+    save(compose(rows, class_legend(classes.names, palette)), arguments.output)
     return 0
 
 

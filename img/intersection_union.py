@@ -20,8 +20,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from panels import class_legend, compose, enlarged, hatched, save, shown
-
 from furnace.base_model import DualNetwork, load_file, load_network
 from furnace.datasets.classes import Classes, read_classes
 from furnace.datasets.lists import cityscapes_items
@@ -33,6 +31,7 @@ from furnace.engine.feed import Feed
 from furnace.seg_opr.cutmix import mix
 from furnace.seg_opr.pseudo import co_occurrence, cpcl_targets, disagreement, predict
 from furnace.utils.errors import UserError
+from furnace.utils.panels import class_legend, compose, enlarged, hatched, save, shown
 
 
 def next_batch(C: Config, iteration: int) -> tuple[Batch, list[torch.Tensor]]:
@@ -68,6 +67,7 @@ def draw(found: dict[str, np.ndarray], classes: Classes) -> Image.Image:
         found: what ``teach`` gives, (H, W) each; ``image``, mixed, uint8 (3, H, W); ``m``, bool (H, W).
         classes: names and colours.
     """
+    palette = classes.palette()
     scale = max(1, 384 // found['m'].shape[1])
     differ = enlarged(found['p1'] != found['p2'], scale)
     image = enlarged(found['image'].transpose(1, 2, 0), scale)
@@ -79,7 +79,7 @@ def draw(found: dict[str, np.ndarray], classes: Classes) -> Image.Image:
         return np.rint(255 * enlarged(weight, scale)).astype(np.uint8)[..., None].repeat(3, axis=2)
 
     def labels(name):
-        return shown(found[name], classes, scale)
+        return shown(found[name], palette, scale)
 
     rows = [
         [
@@ -98,7 +98,7 @@ def draw(found: dict[str, np.ndarray], classes: Classes) -> Image.Image:
     ramp = np.broadcast_to(np.linspace(0, 255, 120)[:, None], (30, 120, 3)).astype(np.uint8)
     frame = np.zeros((30, 30, 3), np.uint8)
     frame[2:-2, 2:-2] = 255
-    legend = class_legend(classes, void='void; they differ')
+    legend = class_legend(classes.names, palette, void='void; they differ')
     return compose(rows, [*legend, (ramp, 'weight, 0 to 1'), (frame, 'border of u_0 and u_1')])
 
 

@@ -37,3 +37,8 @@ class Normalize(nn.Module):
             rows.mul_(((y >= top) & (y < bottom)).float()[:, :, None])
             rows.mul_(((x >= left) & (x < right)).float()[:, None, :])
         return rows.view(number, height, width, 3).permute(0, 3, 1, 2)
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """The way back, of (…, 3, H, W) to uint8; what was 0 outside of a box gets the mean colour."""
+        scale, shift = self.scale[:, None, None], self.shift[:, None, None]
+        return ((x + shift) / scale).round().clamp(0, 255).to(torch.uint8)

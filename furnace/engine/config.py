@@ -226,7 +226,7 @@ def check(config: Mapping[str, Any]) -> None:
         at_least(name, 1, Integral)
     at_least('num_classes', 2, Integral)
     at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')
-    for name in ('num_workers', 'seed', 'max_bad_steps', 'eval_every'):
+    for name in ('num_workers', 'seed', 'max_bad_steps', 'image_every', 'eval_every'):
         at_least(name, 0, Integral)
     for name in ('lr', 'lr_power', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch', 'bn_eps', 'bn_momentum',
                  'checkpoint_minutes'):  # fmt: skip

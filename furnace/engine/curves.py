@@ -1,4 +1,4 @@
-"""What a run logs by iteration: ``losses.jsonl``, ``scores.jsonl``, every digit of it, and TensorBoard scalars."""
+"""What a run logs by iteration: ``losses.jsonl``, ``scores.jsonl``, every digit of it, and TensorBoard's files."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tensorboardX import SummaryWriter
 
 from furnace.seg_opr.metric import Scores
@@ -52,6 +53,17 @@ class Curves:
         self.file.write(json.dumps({'iteration': iteration, **figures}) + '\n')
         for name, value in figures.items():
             self.writer.add_scalar(f'train/{name}', value, iteration)
+
+    def add_watched(self, iteration: int, scalars: dict[str, float]) -> None:
+        """By tag, to TensorBoard alone: what differs between two equal runs must not make their losses.jsonl differ."""
+        if self.active:
+            for tag, value in scalars.items():
+                self.writer.add_scalar(tag, value, iteration)
+
+    def add_image(self, iteration: int, tag: str, picture: np.ndarray) -> None:
+        """uint8 (H, W, 3) RGB."""
+        if self.active:
+            self.writer.add_image(tag, picture, iteration, dataformats='HWC')
 
     def add_scores(self, iteration: int, scores: Scores, names: Sequence[str]) -> None:
         """Of the validation list, in 0 … 1; classes that are neither labelled nor predicted are null."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # Settings that may change: they say where things lie, what is kept, and how a run is watched and evaluated, not what
 # it computes. The lists are compared by their content.
 _FREE = re.compile(
-    r'volna|device|num_workers|num_eval_imgs|log_every|snapshot_iter|keep_snapshots|checkpoint_minutes|max_bad_steps'
-    r'|pretrained_model|eval_\w+|\w+_(source|folder|dir|path)'
+    r'volna|device|num_workers|num_eval_imgs|log_every|image_every|snapshot_iter|keep_snapshots|checkpoint_minutes'
+    r'|max_bad_steps|pretrained_model|eval_\w+|\w+_(source|folder|dir|path)'
 )
 
 

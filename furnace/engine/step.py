@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +10,25 @@ from torch import Tensor
 from furnace.engine.distributed import ALONE, World
 from furnace.seg_opr.cutmix import mix
 from furnace.seg_opr.loss import CrossEntropy
-from furnace.seg_opr.pseudo import co_occurrence, disagreement, predict, pseudo_loss, targets
+from furnace.seg_opr.pseudo import Target, co_occurrence, disagreement, predict, pseudo_loss, targets
+
+
+class Taught(NamedTuple):
+    """What the branches teach each other with this process's part of a batch, on the device."""
+
+    u0: Tensor
+    u1: Tensor | None
+    mixed: Tensor
+    """images (B, 3, H, W), normalised; without CutMix, ``mixed`` is u0"""
+    p1: Tensor
+    p2: Tensor
+    c1: Tensor
+    c2: Tensor
+    """labels and confidences of both teachers for the mixed images (B, H, W)"""
+    w: Tensor
+    """class-wise disagreement in the whole batch, float64 (C)"""
+    targets: tuple[Target, Target]
+    """of student 1 and student 2"""
 
 
 class Step:
@@ -31,6 +50,7 @@ class Step:
         world: adds up over the processes.
         accumulate: context in which gradients of branch k stay in this process.
         backward: adds a loss's gradient to the parameters.
+        watch: shown what is taught, for people to look at.
     """
 
     def __init__(
@@ -44,10 +64,11 @@ class Step:
         world: World = ALONE,
         accumulate: Callable[[int], AbstractContextManager] = lambda k: nullcontext(),
         backward: Callable[[Tensor], None] = Tensor.backward,
+        watch: Callable[[Taught], None] = lambda taught: None,
     ):
         self.network, self.num_classes, self.criterion = network, num_classes, criterion
         self.method, self.unsup_weight, self.reweight = method, unsup_weight, reweight
-        self.world, self.accumulate, self.backward = world, accumulate, backward
+        self.world, self.accumulate, self.backward, self.watch = world, accumulate, backward, watch
 
     def __call__(
         self, x: Tensor, y: Tensor, u0: Tensor | None = None, u1: Tensor | None = None, mask: Tensor | None = None
@@ -77,7 +98,9 @@ class Step:
             N = self.world.sum(co_occurrence(p1, p2, self.num_classes))
             w, logged['overlap'] = disagreement(N)
             mixed = u0 if u1 is None else mix(u0, u1, mask)
-            for k, target in enumerate(targets(self.method, p1, p2, c1, c2, w, self.reweight), 1):
+            pair = targets(self.method, p1, p2, c1, c2, w, self.reweight)
+            self.watch(Taught(u0, u1, mixed, p1, p2, c1, c2, w, pair))
+            for k, target in enumerate(pair, 1):
                 unsup = pseudo_loss(self.network(mixed, step=k), target)
                 self.backward(self.unsup_weight * unsup)
                 logged[target.name] = unsup.detach()

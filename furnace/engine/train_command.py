@@ -187,7 +187,7 @@ def _begin(
     device, world = trainer.device, trainer.world
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'
     logger.info(
-        '%s, %s, on %s%s: %d labelled and %s unlabelled images, %d epochs of %d iterations, batch %d, %s',
+        '%s, %s, on %s%s: %d labelled and %s unlabelled images, %d epochs of %d iterations, batch %d, %s, %s',
         C.method,
         C.backbone,
         f'{world.size} x ' if world.size > 1 else '',
@@ -197,6 +197,7 @@ def _begin(
         C.nepochs,
         C.niters_per_epoch,
         C.batch_size,
+        'float32' if trainer.amp == 'off' else trainer.amp,
         f'going on from iteration {trainer.iteration} of {source}' if source else f'weights: {weights}',
     )
     logger.info('logs: %s   checkpoints: %s', C.log_dir, C.snapshot_dir)

@@ -19,6 +19,7 @@ from furnace.engine.distributed import ALONE, World, replicate
 from furnace.engine.feed import Feed
 from furnace.engine.guard import Guard, Record
 from furnace.engine.lr import poly_lr
+from furnace.engine.monitor import Monitor
 from furnace.engine.optimizer import Optimizers
 from furnace.engine.precision import autocast, choose_amp
 from furnace.engine.resume import gather
@@ -29,6 +30,7 @@ from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import RunError, UserError
 
 GRADIENTS = ('the gradient of branch 1', 'the gradient of branch 2')
+BAR = ('loss', 'overlap', 'lr')  # beside the progress bar; the rest is in the line of an epoch
 
 
 class Trainer:
@@ -75,6 +77,8 @@ class Trainer:
         criterion.share(world.size)
         self.amp = choose_amp(config.amp, device)
         self.optimizers = Optimizers(network, config.lr, config.momentum, config.weight_decay, self.amp == 'fp16')
+        image_every = 0 if world.rank else config.image_every
+        self.monitor = Monitor(config.batch_size, image_every, classes, device, self.feed.normalize)
         forward, accumulate = replicate(network, world)
         self.step = Step(
             autocast(forward, self.amp, device),
@@ -86,6 +90,7 @@ class Trainer:
             world,
             accumulate,
             self.optimizers.backward,
+            self.monitor.see,
         )
 
     def _require_shares(self) -> None:
@@ -119,26 +124,27 @@ class Trainer:
             dynamic_ncols=True, disable=self.world.rank > 0,
         )  # fmt: skip
         with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0) as curves:
-            started = saved_at = time.monotonic()
+            saved_at = time.monotonic()
             figures = {}
             self._validate(curves, logger)
-            for batch in self.feed.batches(self.iteration, self.total):
+            for batch in self.monitor.timed(self.feed.batches(self.iteration, self.total), self.iteration):
                 epoch = self.iteration // C.niters_per_epoch
                 bar.set_description(f'epoch {epoch + 1}/{C.nepochs}', refresh=False)
                 signal_number = self.iterate(batch)
+                self.monitor.draw(curves)
                 ends = self.iteration % C.niters_per_epoch == 0
                 if (ends or self.iteration % C.log_every == 0) and (values := self._figures()):
                     figures = values
-                    bar.set_postfix_str(_line(figures), refresh=False)
+                    bar.set_postfix_str(_line({name: figures[name] for name in BAR if name in figures}), refresh=False)
                     curves.add(self.iteration, figures)
+                    curves.add_watched(self.iteration, self.monitor.scalars())
                 bar.update()
                 if ends:
-                    seconds = time.monotonic() - started
-                    logger.info('epoch %d/%d, %.0f s: %s', epoch + 1, C.nepochs, seconds, _line(figures))
-                    started = time.monotonic()
+                    logger.info('epoch %d/%d, %s: %s', epoch + 1, C.nepochs, self.monitor.summary(), _line(figures))
                 if ends or signal_number or time.monotonic() - saved_at >= 60 * C.checkpoint_minutes:
                     if self._failure(wait=True):
                         continue  # the next iteration tells it, in every process
+                    self.monitor.pause()
                     curves.flush()
                     self.save()
                     saved_at = time.monotonic()
@@ -146,6 +152,7 @@ class Trainer:
                         self.world.most(0)  # none leaves while rank 0 still saves
                         raise Stopped(signal_number)
                     self._validate(curves, logger)
+                    self.monitor.resume()
             self._agree(self._failure(wait=True))
 
     def _validate(self, curves: Curves, logger: logging.Logger) -> None:

@@ -79,7 +79,7 @@ def test_an_iteration_never_waits_for_the_device(demo, log, no_checkpoints, monk
             return iterate(self, batch)
 
     monkeypatch.setattr(Trainer, 'iterate', watched)
-    train(demo, log, method=method, amp=amp, max_bad_steps=1)
+    train(demo, log, method=method, amp=amp, max_bad_steps=1, image_every=1)
     assert len(done) == 8
 
 

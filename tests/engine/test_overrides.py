@@ -149,9 +149,9 @@ def test_ratio_without_recommended_epochs():
         'labeled_ratio=-1', 'niters_per_epoch=0', 'batch_size=1', 'image_height=0', 'image_width=0',
         'snapshot_iter=0', 'log_every=0', 'eval_crop_size=0', 'eval_batch_size=0', 'num_classes=1', 'lr=-0.1',
         'lr=1e999', 'momentum=-1.0', 'seed=-1', 'weight_decay=-1.0', 'unsup_weight=-1', 'warm_up_epoch=-1',
-        'num_workers=-1', 'cutmix_boxmask_n_boxes=0', 'train_scale_array=[]', 'train_scale_array=[1,0]',
-        "eval_scale_array=['a']", 'eval_stride_rate=0', 'eval_stride_rate=1.5', 'image_mean=[0.5]',
-        'image_std=[0,1,1]', 'cutmix_mask_prop_range=[0.5]', 'log_dir=None', 'snapshot_dir=None',
+        'num_workers=-1', 'image_every=-1', 'cutmix_boxmask_n_boxes=0', 'train_scale_array=[]',
+        'train_scale_array=[1,0]', "eval_scale_array=['a']", 'eval_stride_rate=0', 'eval_stride_rate=1.5',
+        'image_mean=[0.5]', 'image_std=[0,1,1]', 'cutmix_mask_prop_range=[0.5]', 'log_dir=None', 'snapshot_dir=None',
         'device=None', 'img_root_folder=None', 'train_source=None',
     ],
 )  # fmt: skip

@@ -87,10 +87,11 @@ def with_checkpoint(trained: Path, log: Path, *names: str) -> Path:
 
 def test_changed_settings_are_refused_unless_forced(demo, trained, log):
     with_checkpoint(trained, log, 'epoch-last.pth')
-    outcome = demo.call('train.py', log, '-c', 'auto', lr=0.5, nepochs=5, log_every=2)
+    outcome = demo.call('train.py', log, '-c', 'auto', lr=0.5, nepochs=5, log_every=2, image_every=2)
     assert outcome.status == 2
     assert 'lr: was ' in outcome.stderr and 'nepochs: was 4, is 5' in outcome.stderr
     assert 'log_every' not in outcome.stderr
+    assert 'image_every' not in outcome.stderr
     assert not list(log.glob('*.log'))
     assert demo.call('train.py', log, '-c', 'auto', '--force', nepochs=5).status == 0
     assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == 10

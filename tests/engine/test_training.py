@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboardX.proto import event_pb2
+from tiny import NAMES
 
 from furnace.base_model import load_file
 from furnace.engine import checkpoint
@@ -77,9 +78,15 @@ def test_log_and_event_files_hold_the_same_losses(trained):
     assert list(lines) == list(range(1, 9))
     names = {'loss', 'sup_1', 'sup_2', 'overlap', 'inter', 'union', 'lr'}
     scalars = events(trained / 'tb')
-    assert set(scalars) == {(f'train/{name}', step) for name in names for step in lines}
-    for (tag, step), value in scalars.items():
-        assert value == pytest.approx(lines[step][tag.removeprefix('train/')], rel=1e-6)
+    watched = {'speed/images_per_second', 'speed/data_wait', 'speed/memory_gib', *(f'disagreement/{n}' for n in NAMES)}
+    tags = {f'train/{name}' for name in names} | watched
+    assert set(scalars) == {(tag, step) for tag in tags for step in lines}
+    for step, figures in lines.items():
+        assert {name: scalars[f'train/{name}', step] for name in names} == pytest.approx(figures, rel=1e-6)
+        assert sum(scalars[f'disagreement/{name}', step] for name in NAMES) == pytest.approx(1, abs=1e-5)
+        assert scalars['speed/images_per_second', step] > 0
+        assert 0 < scalars['speed/data_wait', step] < 1
+        assert 0.1 < scalars['speed/memory_gib', step] < 50
     for figures in lines.values():
         parts = figures['sup_1'] + figures['sup_2'] + figures['inter'] + figures['union']
         assert figures['loss'] == pytest.approx(parts, rel=1e-5)
@@ -171,6 +178,8 @@ def test_methods(demo, log, no_checkpoints, method, settings):
         assert np.isfinite(list(figures.values())).all()
     unlabeled = 'no' if method == 'supervised' else '9'
     assert f'{method}, resnet18, on the CPU: 3 labelled and {unlabeled} unlabelled images' in outcome.stdout
+    assert ', 1 epochs of 2 iterations, batch 2, float32, weights: None\n' in outcome.stdout
+    assert re.search(r'^epoch 1/1, \d+ s, \S+ images/s, data wait \d+%: loss ', outcome.stdout, re.MULTILINE)
 
 
 def test_supervised_needs_no_unlabelled_list(demo, log, data, no_work):

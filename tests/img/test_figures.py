@@ -19,6 +19,7 @@ from furnace.engine import step
 from furnace.engine.config import load_config
 from furnace.seg_opr.loss import CrossEntropy
 from furnace.utils.errors import UserError
+from furnace.utils.panels import save, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 IMG = ROOT / 'img'
@@ -27,7 +28,6 @@ SVG = '{http://www.w3.org/2000/svg}'
 
 def run(monkeypatch, name, *arguments):
     """The script's exit status."""
-    monkeypatch.syspath_prepend(IMG)
     monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(IMG / name), run_name='__main__')
@@ -91,8 +91,6 @@ def test_figures_of_the_readme():
 
 # --- pictures from a checkpoint --------------------------------------------------------------------------------------
 
-PANELS = runpy.run_path(str(IMG / 'panels.py'))
-
 
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory):
@@ -114,7 +112,6 @@ def tiny(tmp_path_factory):
 
 def test_intersection_union_is_that_of_training(monkeypatch, tiny):
     _, overrides, network = tiny
-    monkeypatch.syspath_prepend(IMG)
     script = runpy.run_path(str(IMG / 'intersection_union.py'))
     C = load_config(ROOT / 'exp_demo' / 'config.py', overrides)
     learnt = []
@@ -132,10 +129,9 @@ def test_intersection_union_is_that_of_training(monkeypatch, tiny):
 
 def test_label_map():
     """Each class in its colour with its id on it, void striped."""
-    shown = PANELS['shown']
     label = np.full((6, 12), 2, np.uint8)
     label[:, 6:] = 255
-    left, right = np.split(shown(label, Classes(('a', 'b', 'c'), COLORS), 10), 2, axis=1)
+    left, right = np.split(shown(label, Classes(('a', 'b', 'c'), COLORS).palette(), 10), 2, axis=1)
     assert (left[:10] == COLORS[2]).all()
     assert 0.02 < (left[20:40, 20:40] != COLORS[2]).any(axis=2).mean() < 0.6
     assert set(np.unique(right)) == {90, 245}
@@ -144,7 +140,7 @@ def test_label_map():
 def test_picture_that_cannot_be_written(tmp_path):
     for name in ('none/x.png', 'x.unknown'):
         with pytest.raises(UserError, match=r'x.*: the picture cannot be written: '):
-            PANELS['save'](Image.new('RGB', (8, 8)), tmp_path / name)
+            save(Image.new('RGB', (8, 8)), tmp_path / name)
 
 
 @pytest.mark.parametrize(

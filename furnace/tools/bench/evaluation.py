@@ -11,8 +11,9 @@ from furnace.engine.inference import Inference, label_map
 from furnace.engine.precision import autocast, place
 from furnace.seg_opr.metric import confusion_matrix
 from furnace.tools.bench import plain
-from furnace.tools.bench.measure import MIB, Row, Spread, in_turns, process_memory
+from furnace.tools.bench.measure import MIB, Row, Spread, in_turns
 from furnace.tools.bench.recipes import Plan, Recipe
+from furnace.utils.memory import process_memory
 
 
 def rows(plan: Plan) -> list[Row]:

@@ -9,9 +9,10 @@ from multiprocessing import get_context
 import torch
 from torch import Tensor
 
-from furnace.tools.bench.measure import MIB, Row, Spread, process_memory
+from furnace.tools.bench.measure import MIB, Row, Spread
 from furnace.tools.bench.recipes import RECIPES, Plan, Recipe
 from furnace.tools.bench.work import Work
+from furnace.utils.memory import process_memory
 
 CARDS = (8, 16, 24, 48, 80)  # GiB
 BATCHES = (2, 4, 6, 8, 12, 16, 24, 32)

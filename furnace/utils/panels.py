@@ -1,16 +1,16 @@
-"""Titled panels in rows, and a legend: what the scripts of the pictures share. Twice the size of a README's pixels."""
+"""Titled panels in rows, and a legend."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from furnace.datasets.classes import Classes
-from furnace.datasets.images import VOID
 from furnace.utils.errors import UserError
 
+VOID = 255
 GAP, TEXT = 20, 28
 INK, GROUND = (31, 35, 40), (255, 255, 255)
 SUBSCRIPT = re.compile(r'_(\w)')
@@ -28,19 +28,24 @@ def hatched(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask[..., None], stripes, picture).astype(np.uint8)
 
 
-def shown(label: np.ndarray, classes: Classes, scale: int) -> np.ndarray:
-    """A label map (H, W) enlarged, in its colours, void striped, with the class ids on the larger regions."""
-    picture = enlarged(classes.palette()[label], scale)
+def shown(label: np.ndarray, palette: np.ndarray, scale: int) -> np.ndarray:
+    """A label map (H, W) enlarged, in its colours, void striped, with the class ids on the larger regions.
+
+    Args:
+        palette: uint8 (256, 3), see ``Classes.palette``.
+    """
+    picture = enlarged(palette[label], scale)
     image = Image.fromarray(hatched(picture, enlarged(label == VOID, scale)))
     draw = ImageDraw.Draw(image)
-    for i, color in enumerate(classes.colors):
-        count, regions = cv2.connectedComponents((label == i).astype(np.uint8), connectivity=4)
-        for region in range(1, count):
+    for i in np.setdiff1d(label, VOID):
+        _, regions, stats, _ = cv2.connectedComponentsWithStats((label == i).astype(np.uint8), connectivity=4)
+        wide = stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].min(axis=1) * scale >= 15
+        for region in 1 + np.flatnonzero(wide):  # noise has thousands of others
             inside = cv2.copyMakeBorder((regions == region).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
             distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
             if distance.max() * scale >= 15:  # else the id would stand on its neighbours
                 y, x = np.unravel_index(distance.argmax(), distance.shape)
-                draw.text(((x - 0.5) * scale, (y - 0.5) * scale), str(i), _readable_on(color), _font(24), 'mm')
+                draw.text(((x - 0.5) * scale, (y - 0.5) * scale), str(i), _readable_on(palette[i]), _font(24), 'mm')
     return np.array(image)
 
 
@@ -81,17 +86,17 @@ def save(sheet: Image.Image, path: Path) -> None:
     print(path)
 
 
-def class_legend(classes: Classes, void: str = 'void') -> list[tuple[np.ndarray, str]]:
+def class_legend(names: Sequence[str], palette: np.ndarray, void: str = 'void') -> list[tuple[np.ndarray, str]]:
     """A sample of each class with its id, and of void, for ``compose``."""
-    meanings = [*enumerate(classes.names), (VOID, void)]
-    return [(shown(np.full((3, 3), i), classes, 10), meaning) for i, meaning in meanings]
+    meanings = [*enumerate(names), (VOID, void)]
+    return [(shown(np.full((3, 3), i), palette, 10), meaning) for i, meaning in meanings]
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)  # comes with Pillow: the same on every machine
 
 
-def _readable_on(color: tuple[int, int, int]) -> tuple[int, int, int]:
+def _readable_on(color: np.ndarray) -> tuple[int, int, int]:
     return INK if np.dot(color, (0.299, 0.587, 0.114)) > 105 else GROUND
 
 
