@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from furnace.base_model.deeplabv3plus import upsample
 from furnace.datasets.images import read_pair
 from furnace.datasets.normalize import Normalize
 from furnace.engine.command import build_network
@@ -24,7 +25,8 @@ class _Stub:
     """A network in no time: the same logits for every batch of windows, in its memory format."""
 
     def __init__(self, C: Config, device: torch.device, memory_format: torch.memory_format):
-        logits = torch.randn(C.eval_batch_size, C.num_classes, C.eval_crop_size, C.eval_crop_size, device=device)
+        coarse = torch.randn(C.eval_batch_size, C.num_classes, *[C.eval_crop_size // 16] * 2, device=device)
+        logits = upsample(coarse, [C.eval_crop_size] * 2)  # smooth, as a network's
         self.logits = logits.contiguous(memory_format=memory_format)
 
     def __call__(self, images):
