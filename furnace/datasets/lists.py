@@ -20,14 +20,15 @@ class Item(NamedTuple):
 def read_lines(path: str | os.PathLike) -> list[str]:
     """The lines of a list, LF or CRLF, blank ones left out.
 
-    A ``train_x.txt`` that is not there is also looked for as ``x.txt``, the name under which CPS ships some lists.
+    A ``train_pseudoseg_x.txt`` that is not there is also looked for as ``pseudoseg_x.txt``, as CPS ships it.
 
     Raises:
         UserError: the file is missing, empty or no text.
     """
-    path = Path(path)
-    other = path.parent / path.name.removeprefix('train_')
-    found = path if os.path.isfile(path) or not os.path.isfile(other) else other
+    path = found = Path(path)
+    if path.name.startswith('train_pseudoseg_') and not os.path.isfile(path):
+        other = path.with_name(path.name.removeprefix('train_'))
+        found = other if os.path.isfile(other) else path
     try:
         lines = [line.strip() for line in found.read_text(encoding='utf-8-sig').splitlines()]
     except FileNotFoundError:
