@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from furnace.utils.errors import UserError, some
+from furnace.utils.files import replacing
 
 
 class Item(NamedTuple):
@@ -118,13 +119,8 @@ def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathL
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a list, LF on every system, in an existing folder. The file is replaced as a whole or not at all."""
-    # Not tempfile: its files are private (0600), and a data set is often shared.
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_bytes(''.join(f'{line}\n' for line in lines).encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(''.join(f'{line}\n' for line in lines).encode())
 
 
 def place_lists(lists: Mapping[Path, Sequence[str]], force: bool) -> list[Path]:

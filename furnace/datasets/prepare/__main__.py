@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, RunError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        print('interrupted: the same command again does the rest', file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f'interrupted{": " * bool(str(error))}{error}', file=sys.stderr)
         return 130
 
 

@@ -61,7 +61,7 @@ def prepare_camvid(src: Path, dst: Path, *, seed: int = 12345, link: bool = Fals
     else:
         splits, read = _by_folder(src), _read_ids
     require_frames(splits, src)
-    make_layout(dst, splits, CAMVID, VOID, read, parameters)
+    make_layout(dst, splits, CAMVID, VOID, read, parameters, force)
 
 
 def _read_ids(label: Path) -> np.ndarray:

@@ -31,7 +31,7 @@ def prepare_folder(
 
     Written are ``images/{split}/…``, ``segmentation/{split}/….png`` (one 8-bit channel of ids, void 255),
     ``classes.json``, the lists of ``splits.write_lists`` and ``prepared.json``, which records how. They are built in a
-    temporary folder beside ``dst`` and moved in at the end; ``src`` is only read. A second call with the same
+    hidden folder of ``dst`` and moved in at the end; ``src`` is only read. A second call with the same
     parameters does nothing.
 
     Args:
@@ -67,7 +67,7 @@ def prepare_folder(
     splits, notes = find_frames(src / images, src / labels, val_share)
     known, ignore_index = _read_classes(classes_path) if classes_path.is_file() else (None, VOID)
     read = partial(read_ids, table=known and _color_table(known), unknown=ignore_index if unknown_void else None)
-    make_layout(dst, splits, known, ignore_index, read, parameters)
+    make_layout(dst, splits, known, ignore_index, read, parameters, force)
     print(*notes, sep='\n', end='\n' * bool(notes))
 
 

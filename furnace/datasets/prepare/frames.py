@@ -21,7 +21,13 @@ Reader = Callable[[Path], np.ndarray]
 
 
 def make_layout(
-    dst: Path, splits: Splits, known: Classes | None, ignore_index: int, read: Reader, parameters: Mapping
+    dst: Path,
+    splits: Splits,
+    known: Classes | None,
+    ignore_index: int,
+    read: Reader,
+    parameters: Mapping,
+    force: bool,
 ) -> None:
     """Write images, label maps, ``classes.json``, lists and a record to ``dst``, and print what they hold.
 
@@ -31,6 +37,7 @@ def make_layout(
         ignore_index: the id that becomes void (255).
         read: the ids of a label map, uint8 (H, W).
         parameters: for the record; 'seed' of the lists, and 'link' (links to the images instead of copies).
+        force: an earlier result is to be replaced.
 
     Raises:
         UserError: what is wrong with the data; nothing has been written then.
@@ -45,7 +52,7 @@ def make_layout(
         write_json(root / 'classes.json', {'names': classes.names, 'colors': classes.colors, 'ignore_index': VOID})
         return {'counts': {'images': {split: len(frames) for split, frames in splits.items()}, 'labeled': labeled}}
 
-    build(dst, WRITTEN, parameters, write)
+    build(dst, WRITTEN, parameters, write, force=force)
     print('\n'.join(_report(dst, splits, labeled, classes, pixels)))
 
 

@@ -11,7 +11,7 @@ from furnace.datasets.classes import PASCAL_VOC, voc_colormap
 from furnace.datasets.images import decode_label
 from furnace.datasets.lists import read_lines
 from furnace.datasets.prepare.pairs import Pair, compare_counts, require_folders, write_pairs
-from furnace.datasets.prepare.result import RECORD, already_there, build_in_steps, require_outside, write_whole
+from furnace.datasets.prepare.result import RECORD, already_there, build, require_outside, write_whole
 from furnace.datasets.prepare.sbd import fetch, read_mat, require_scipy
 from furnace.datasets.prepare.sources import Entry, open_sources
 from furnace.datasets.splits import RATIOS, nested_split
@@ -94,7 +94,7 @@ def prepare_voc(
                 write_whole(root / f'{name}.txt', ''.join(f'{id_}\n' for id_ in ids).encode())
             return {'counts': {'images': {split: len(ids) for split, ids in splits.items()}}}
 
-        build_in_steps(dst, WRITTEN, parameters, write)
+        build(dst, WRITTEN, parameters, write, force=force, resume=True)
     print(f'{dst}:', *compare_counts({split: len(ids) for split, ids in splits.items()}, FULL), *notes, sep='\n')
     print(
         f'subset lists: those of {lists}'
