@@ -1,12 +1,12 @@
 """Which files of a downloaded data set are images, and which label map belongs to each."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from furnace.datasets.splits import block_split
 from furnace.utils.errors import UserError, some
+from furnace.utils.files import files_below
 
 IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff'})
 LABEL_ENDINGS = ('', '_gtFine', '_label', '_labelIds', '_gtFine_labelTrainIds', '_gtFine_labelIds', '_mask', '_L')
@@ -67,7 +67,7 @@ def pair_frames(images: Path, labels: Path) -> tuple[list[Frame], int]:
     """
     maps = {path.relative_to(labels).as_posix()[: -len('.png')]: path for path in _files(labels, {'.png'}, images)}
     unused, stems, frames = set(maps), {}, []
-    for path in sorted(_files(images, IMAGE_SUFFIXES, labels)):
+    for path in _files(images, IMAGE_SUFFIXES, labels):
         name = path.relative_to(images).as_posix()[: -len(path.suffix)]
         if not name.isprintable():
             raise UserError(f'{str(path)!a}: tabs, line ends and the like in a file name cannot stand in a list')
@@ -83,13 +83,10 @@ def pair_frames(images: Path, labels: Path) -> tuple[list[Frame], int]:
     return frames, len(unused)
 
 
-def _files(folder: Path, suffixes: frozenset[str] | set[str], other: Path) -> Iterator[Path]:
-    """Files below ``folder`` but not below ``other``; hidden ones (macOS's ``._x.jpg``) are skipped."""
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.') and Path(root, name) != other]
-        for name in names:
-            if not name.startswith('.') and os.path.splitext(name)[1].lower() in suffixes:
-                yield Path(root, name)
+def _files(folder: Path, suffixes: frozenset[str] | set[str], other: Path) -> list[Path]:
+    """Files below ``folder`` but not below ``other``; none where there is no such folder."""
+    below = files_below(folder, other) if folder.is_dir() else []
+    return [path for path in below if path.suffix.lower() in suffixes]
 
 
 def _split_blocks(frames: Sequence[Frame], share: float, images: Path) -> Splits:

@@ -1,11 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Walks that lose no file, and files that appear whole or not at all."""
 
 import os
 import stat
 
 import pytest
 
-from furnace.utils.files import replacing
+from furnace.utils.errors import UserError
+from furnace.utils.files import files_below, replacing
 
 
 def test_the_file_is_replaced_when_all_is_written(tmp_path):
@@ -43,3 +44,41 @@ def test_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         file.write(b'new')
     assert seen == [False]
     assert (tmp_path / 'x').read_bytes() == b'new'
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ('b/x', 'b/c/y', 'a', '.hidden/x', 'b/.x', 'but/x', 'other/z'):
+        path = tmp_path / ('other/z' if name == 'other/z' else f'tree/{name}')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path / 'tree'
+
+
+def test_walk(tree):
+    assert [path.relative_to(tree).as_posix() for path in files_below(tree)] == ['a', 'b/c/y', 'b/x', 'but/x']
+    assert tree / 'but/x' not in files_below(tree, tree / 'but')
+
+
+def test_walk_follows_links_once(tree):
+    for link, target in (
+        ('a_loop', tree), ('b/up', tree), ('b/c/self', tree / 'b/c'), ('0', tree / 'b'), ('l', tree.parent / 'other'),
+        ('l2', tree.parent / 'other'), ('file', tree / 'a'),
+    ):  # fmt: skip
+        (tree / link).symlink_to(target)
+    found = [path.relative_to(tree).as_posix() for path in files_below(tree)]
+    assert found == ['a', 'b/c/y', 'b/x', 'but/x', 'file', 'l/z']
+
+
+def test_walk_names_a_folder_that_cannot_be_read(tree, monkeypatch):
+    """Patched, as root may read everything."""
+    scan = os.scandir
+
+    def refuse(path):
+        if path == tree / 'b/c':
+            raise PermissionError(13, 'Permission denied')
+        return scan(path)
+
+    monkeypatch.setattr('os.scandir', refuse)
+    with pytest.raises(UserError, match='b/c: the folder cannot be read: Permission denied'):
+        files_below(tree)

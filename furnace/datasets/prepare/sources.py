@@ -1,7 +1,6 @@
 """The files of a download, in folders and in archives alike; archives are read member by member, never unpacked."""
 
 import contextlib
-import os
 import tarfile
 import zipfile
 import zlib
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from furnace.utils.errors import UserError
+from furnace.utils.files import files_below
 
 ZIP, TAR = ('.zip',), ('.tar', '.tar.gz', '.tgz')
 _DAMAGE = (
@@ -67,13 +67,8 @@ def open_sources(paths: Sequence[Path], archives: Collection[str]) -> Iterator[d
 
 
 def _folder(folder: Path, number: int) -> Iterator[tuple[str, Entry]]:
-    place = 0
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in sorted(names):
-            path = Path(root, name)
-            yield path.relative_to(folder).as_posix(), Entry(str(path), (number, place), path.read_bytes, path)
-            place += 1
+    for place, path in enumerate(files_below(folder)):
+        yield path.relative_to(folder).as_posix(), Entry(str(path), (number, place), path.read_bytes, path)
 
 
 def _zip(path: Path, number: int, stack: contextlib.ExitStack) -> Iterator[tuple[str, Entry]]:
