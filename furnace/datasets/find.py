@@ -8,7 +8,7 @@ from furnace.datasets.splits import block_split
 from furnace.utils.errors import UserError, some
 from furnace.utils.files import files_below
 
-IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff'})
+IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'})
 LABEL_ENDINGS = ('', '_gtFine', '_label', '_labelIds', '_gtFine_labelTrainIds', '_gtFine_labelIds', '_mask', '_L')
 SPLITS = ('train', 'val', 'test')
 
@@ -48,10 +48,15 @@ def find_frames(images: Path, labels: Path, val_share: float | None) -> tuple[Sp
         left_out = len(frames) - sum(map(len, splits.values()))
     else:
         pairs = {split: pair_frames(images / split, labels / split) for split in there}
-        splits = {split: frames for split, (frames, _) in pairs.items() if frames}
+        splits = {split: found for split, (found, _) in pairs.items() if found}
+        frames = [frame for found in splits.values() for frame in found]
         unused, left_out = sum(unused for _, unused in pairs.values()), 0
         require_frames(splits, images)
     notes = []
+    used = {frame.image for frame in frames}
+    others = [str(path.relative_to(images)) for path in files_below(images, labels) if path not in used]
+    if others:
+        notes.append(f'note: {len(others)} files below {images} are no images of a split: {some(others)}')
     if unused:
         notes.append(f'note: {unused} .png files below {labels} belong to no image')
     if left_out:

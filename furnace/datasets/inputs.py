@@ -18,7 +18,6 @@ from furnace.datasets.images import read_image
 from furnace.utils.errors import UserError
 from furnace.utils.files import files_below
 
-IMAGES = IMAGE_SUFFIXES | {'.webp'}
 VIDEOS = frozenset({'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
 AHEAD = 4  # pictures that wait for the network
 
@@ -57,7 +56,7 @@ def find_sources(inputs: Iterable[str]) -> tuple[list[Source], list[str]]:
             raise UserError(f'{text}: no such file or folder')
         files = [pair for match in matches for pair in _files(Path(match))]
         if not files:
-            raise UserError(f'{text}: holds no image or video ({", ".join(sorted(IMAGES | VIDEOS))})')
+            raise UserError(f'{text}: holds no image or video ({", ".join(sorted(IMAGE_SUFFIXES | VIDEOS))})')
         for path, name in files:
             found.setdefault(os.path.abspath(path), Source(path, name))
     sources, notes, names, folders = [], [], set(), set()
@@ -79,7 +78,7 @@ def _files(path: Path) -> list[tuple[Path, str]]:
     """The file itself, or the images and videos below the folder, sorted; each with its name."""
     if not path.is_dir():
         return [(path, path.stem)]
-    files = [file for file in files_below(path) if file.suffix.lower() in IMAGES | VIDEOS]
+    files = [file for file in files_below(path) if file.suffix.lower() in IMAGE_SUFFIXES | VIDEOS]
     top = Path(os.path.basename(os.path.abspath(path)))
     return [(file, (top / file.relative_to(path).with_suffix('')).as_posix()) for file in files]
 

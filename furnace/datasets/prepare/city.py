@@ -9,7 +9,7 @@ import numpy as np
 
 from furnace.datasets.images import decode_label
 from furnace.datasets.prepare.city_lists import draw_lists, read_lists
-from furnace.datasets.prepare.pairs import Pair, compare_counts, require_folders, write_pairs
+from furnace.datasets.prepare.pairs import CHECK, Pair, compare_counts, require_folders, write_pairs
 from furnace.datasets.prepare.result import RECORD, already_there, build, require_outside
 from furnace.datasets.prepare.sources import Entry, open_sources
 from furnace.datasets.splits import write_list
@@ -88,6 +88,7 @@ def prepare_city(
         if lists
         else 'note: the subset lists were drawn and are not the published ones, which --lists takes over'
     )
+    print(CHECK.format(dst))
 
 
 def _find(entries: Mapping[str, Entry]) -> tuple[dict[str, list[Pair]], list[str]]:

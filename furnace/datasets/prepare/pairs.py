@@ -14,6 +14,8 @@ from furnace.datasets.prepare.result import write_whole
 from furnace.datasets.prepare.sources import Entry
 from furnace.utils.errors import UserError
 
+CHECK = 'then: python -m furnace.datasets.prepare check {} reads every file'
+
 
 class Pair(NamedTuple):
     """An image, perhaps its label map, and where they go, relative to the data root."""

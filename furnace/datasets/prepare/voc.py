@@ -10,7 +10,7 @@ import numpy as np
 from furnace.datasets.classes import PASCAL_VOC, voc_colormap
 from furnace.datasets.images import decode_label
 from furnace.datasets.lists import read_lines
-from furnace.datasets.prepare.pairs import Pair, compare_counts, require_folders, write_pairs
+from furnace.datasets.prepare.pairs import CHECK, Pair, compare_counts, require_folders, write_pairs
 from furnace.datasets.prepare.result import RECORD, already_there, build, require_outside, write_whole
 from furnace.datasets.prepare.sbd import fetch, read_mat, require_scipy
 from furnace.datasets.prepare.sources import Entry, open_sources
@@ -101,6 +101,7 @@ def prepare_voc(
         if lists
         else 'note: the subset lists were drawn and are not the published ones, which --lists takes over'
     )
+    print(CHECK.format(dst))
 
 
 def _find(entries: Mapping[str, Entry]) -> tuple[dict[str, list[str]], list[Pair], list[str]]:

@@ -38,6 +38,7 @@ def test_layout(city, raw_city, tmp_path):
         assert set(lines_of(dst / SUBSET.format('unlabeled', r))) == train - chosen
     assert labeled[0] <= labeled[1] <= labeled[2] < labeled[3]
     assert 'not the published ones' in out
+    assert out.endswith(f'then: python -m furnace.datasets.prepare check {dst} reads every file\n')
     assert json.loads((dst / 'prepared.json').read_text())['counts']['images']['train'] == 4
 
 
