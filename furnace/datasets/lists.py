@@ -109,6 +109,11 @@ def missing_files(paths: Iterable[str]) -> list[str]:
     return missing
 
 
+def overlap_as_published(labeled_list: Path, number: int) -> bool:
+    """Whether ``number`` images both labelled and unlabelled are as CPS ships them: one, in few-supervision."""
+    return number <= 1 and labeled_list.name.removeprefix('train_').startswith('pseudoseg_')
+
+
 def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathLike) -> None:
     """Raises UserError that counts the missing images (and labels, if asked for) and names the first few."""
     paths = [path for item in items for path in ((item.image, item.label) if labels else (item.image,))]

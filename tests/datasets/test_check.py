@@ -193,6 +193,14 @@ def test_voc_shares_an_image_of_val(checked, tmp_path):
     assert _only(checked()).startswith('val/image/2008_000001.jpg: is in val and, as train_aug/image/2007_000002.jpg')
 
 
+@pytest.mark.parametrize('shared, status', [(1, 0), (2, 1)])
+def test_few_supervision_as_published(checked, tmp_path, shared, status):
+    names = make_voc(tmp_path, 6)
+    write_list(tmp_path / 'subset_train_aug/pseudoseg_labeled_1-2.txt', names[:3])
+    write_list(tmp_path / 'subset_train_aug/pseudoseg_unlabeled_1-2.txt', names[3 - shared :])
+    assert checked()[0] == status
+
+
 def test_two_damages_of_one_pair_are_two_lines(checked, tmp_path):
     make_city(tmp_path, 6)
     _truncate(tmp_path)

@@ -77,6 +77,8 @@ def prepare_city(
         def write(root: Path) -> Mapping:
             write_pairs(root, pairs, _train_ids, link)
             for name, content in lines.items():
+                if not content:
+                    continue
                 (root / 'config_new' / name).parent.mkdir(parents=True, exist_ok=True)
                 write_list(root / 'config_new' / name, content)
             return {'counts': {'images': {split: len(pairs) for split, pairs in splits.items()}}}

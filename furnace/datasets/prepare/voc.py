@@ -91,7 +91,8 @@ def prepare_voc(
             colors = np.array(voc_colormap(256), np.uint8) if palette else None
             write_pairs(root, pairs, _class_ids, link, colors)
             for name, ids in [*splits.items(), *((f'subset_train_aug/{name}', ids) for name, ids in subsets.items())]:
-                write_whole(root / f'{name}.txt', ''.join(f'{id_}\n' for id_ in ids).encode())
+                if ids:
+                    write_whole(root / f'{name}.txt', ''.join(f'{id_}\n' for id_ in ids).encode())
             return {'counts': {'images': {split: len(ids) for split, ids in splits.items()}}}
 
         build(dst, WRITTEN, parameters, write, force=force, resume=True)

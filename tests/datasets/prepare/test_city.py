@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -189,6 +190,20 @@ def test_files_that_the_source_has_no_more_go(city, raw_city, tmp_path, monkeypa
     assert not list((tmp_path / 'dst').rglob('ulm_000001*'))
     city(dst='whole')
     assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('keep', [4, 1])
+def test_a_part_passes_the_check(city, command, raw_city, tmp_path, keep):
+    """No list without an image is written."""
+    for split in 'test', 'val':
+        shutil.rmtree(raw_city / f'leftImg8bit/{split}')
+    for number, path in enumerate(sorted(raw_city.rglob('train/*/*_leftImg8bit.png'))):
+        Image.new('RGB', (8, 6), (number, 0, 0)).save(path)
+        if number >= keep:
+            path.unlink()
+    assert city()[0] == 0
+    status, out, _ = command('check', tmp_path / 'dst', '--workers', 0)
+    assert (status, 'no findings' in out) == (0, True)
 
 
 def test_link(city, raw_city, tmp_path):
