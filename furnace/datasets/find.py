@@ -78,11 +78,11 @@ def pair_frames(images: Path, labels: Path) -> tuple[list[Frame], int]:
             raise UserError(f'{str(path)!a}: tabs, line ends and the like in a file name cannot stand in a list')
         # Predictions are saved under the stem alone, so it must be the only one in all sub-folders.
         if path.stem in stems:
-            raise UserError(f'two images of one name: {stems[path.stem]} and {path}')
+            raise UserError(f'two images of one name: {stems[path.stem]} and {path}; rename one, and its label map')
         stems[path.stem] = path
         fitting = [name + ending for ending in LABEL_ENDINGS if name + ending in maps]
         if len(fitting) > 1:
-            raise UserError(f'two label maps for {path}: {maps[fitting[0]]} and {maps[fitting[1]]}')
+            raise UserError(f'two label maps for {path}: {maps[fitting[0]]} and {maps[fitting[1]]}; move one away')
         unused.difference_update(fitting)
         frames.append(Frame(path, maps[fitting[0]] if fitting else None, name))
     return frames, len(unused)

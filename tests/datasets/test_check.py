@@ -44,6 +44,7 @@ def test_all_is_well(checked, tmp_path, capsys, make):
     run(subsets, capsys, 'splits', tmp_path, '--ratios', 4)
     for path in list(tmp_path.rglob('*.txt')):
         path.with_name(f'._{path.name}').write_bytes(b'\0')  # as macOS leaves them
+    (tmp_path / 'notes.txt').write_text('no list')
     status, lines = checked()
     assert status == 0
     assert lines[-1] == 'root: 4 lists, 15 images, 15 label maps: no findings'

@@ -10,7 +10,7 @@ from furnace.datasets.find import find_frames
 from furnace.datasets.images import VOID
 from furnace.datasets.prepare.colors import Color, read_ids
 from furnace.datasets.prepare.frames import WRITTEN, make_layout
-from furnace.datasets.prepare.result import already_there, require_outside
+from furnace.datasets.prepare.result import already_there, require_folder, require_outside
 from furnace.utils.errors import UserError
 
 
@@ -60,10 +60,11 @@ def prepare_folder(
         'classes': str(classes_path) if classes_path.is_file() else None,
         'unknown_void': unknown_void, 'val_share': val_share, 'seed': seed, 'link': link,
     }  # fmt: skip
-    require_outside(dst, [src])
+    require_outside(dst, [src, (src / images).resolve(), (src / labels).resolve()])
     if already_there(dst, WRITTEN, parameters, force):
         return
 
+    require_folder(src)
     splits, notes = find_frames(src / images, src / labels, val_share)
     known, ignore_index = _read_classes(classes_path) if classes_path.is_file() else (None, VOID)
     read = partial(read_ids, table=known and _color_table(known), unknown=ignore_index if unknown_void else None)

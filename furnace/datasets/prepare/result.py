@@ -26,6 +26,12 @@ def require_outside(dst: Path, sources: Sequence[Path]) -> None:
             raise UserError(f'{dst} is inside {source}: the source is not written to, give another folder')
 
 
+def require_folder(src: Path) -> None:
+    """Raises UserError where there is no folder ``src``."""
+    if not src.is_dir():
+        raise UserError(f'{src}: {"is a file, give a folder" if src.exists() else "no such folder"}')
+
+
 def already_there(dst: Path, entries: Sequence[str], parameters: Mapping, force: bool) -> bool:
     """Whether ``dst`` is the result of these parameters, which is then told.
 

@@ -1,6 +1,7 @@
 """The files of a download, in folders and in archives alike; archives are read member by member, never unpacked."""
 
 import contextlib
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -13,8 +14,7 @@ from furnace.utils.files import files_below
 
 ZIP, TAR = ('.zip',), ('.tar', '.tar.gz', '.tgz')
 _DAMAGE = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError,
-    RuntimeError, NotImplementedError,  # a zip that is encrypted or of an unknown compression
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
 )  # fmt: skip
 
 
@@ -117,6 +117,10 @@ def _whole(path: Path, where: str = '') -> Iterator[None]:
     """Says in one line that an archive is damaged."""
     try:
         yield
+    except PermissionError as error:
+        raise UserError(f'{path}: cannot be read: {error.strerror}') from None
+    except RuntimeError as error:  # NotImplementedError, where the compression is unknown, among them
+        raise UserError(f'{path}: is encrypted or compressed in an unknown way{where}; unpack it ({error})') from None
     except _DAMAGE as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(f'{path}: is truncated or damaged{where}; fetch it again ({reason})') from None

@@ -223,6 +223,25 @@ def test_what_a_killed_call_left_goes(run, tmp_path):
     assert not (tmp_path / 'dst/.partial').exists()
 
 
+@pytest.mark.parametrize('option', ['--images', '--labels'])
+def test_other_folders_are_only_read_too(run, tmp_path, option):
+    (tmp_path / 'elsewhere/dst').mkdir(parents=True)
+    assert 'is inside' in run(option, tmp_path / 'elsewhere', dst='elsewhere/dst')[2]
+
+
+@pytest.mark.parametrize('kind', ['folder', 'camvid'])
+@pytest.mark.parametrize('name, words', [('none', 'none: no such folder'), ('file', 'file: is a file, give a folder')])
+def test_no_source(command, tmp_path, kind, name, words):
+    (tmp_path / 'file').touch()
+    assert words in command(kind, tmp_path / name, tmp_path / 'dst')[2]
+
+
+def test_a_path_that_is_not_utf8(command, src, tmp_path):
+    odd = src.rename(tmp_path / 's\udcff')
+    assert command('folder', odd, tmp_path / 'dst')[0] == 0
+    assert 'nothing to do' in command('folder', odd, tmp_path / 'dst')[1].encode(errors='replace').decode()
+
+
 def test_help_has_examples(capsys):
     with pytest.raises(SystemExit, match='0'):
         main(['folder', '--help'])
