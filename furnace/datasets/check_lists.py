@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from furnace.datasets.layout import Layout
-from furnace.datasets.lists import Item, require_labels, role
+from furnace.datasets.lists import Item, overlap_as_published, require_labels, role
 from furnace.utils.errors import UserError, some
 
 
@@ -44,5 +44,5 @@ def list_findings(lists: Mapping[Path, Sequence[Item]]) -> Iterator[str]:
         if role(path) == 'labeled':
             other = path.with_name(path.name.replace('labeled', 'unlabeled'))
             both = sorted(set(images) & {item.image for item in lists.get(other, ())})
-            if both:
+            if both and not overlap_as_published(path, len(both)):
                 yield f'{path}: {len(both)} images are in {other.name} too: {some(both)}; keep each in one of them'

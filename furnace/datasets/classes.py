@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,10 @@ def parse_classes(content: Any, source: str | os.PathLike) -> Classes:
         UserError: it is not of this form.
     """
     try:
+        if not isinstance(content['names'], list | tuple):
+            raise TypeError('the names are no list')
         names = tuple(str(name) for name in content['names'])
-        colors = tuple((int(r), int(g), int(b)) for r, g, b in content['colors'])
+        colors = tuple((index(r), index(g), index(b)) for r, g, b in content['colors'])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise _unexpected(source, error) from None
     if len(names) != len(colors) or not names or not all(0 <= v <= 255 for color in colors for v in color):

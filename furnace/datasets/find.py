@@ -1,14 +1,14 @@
 """Which files of a downloaded data set are images, and which label map belongs to each."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from furnace.datasets.splits import block_split
 from furnace.utils.errors import UserError, some
+from furnace.utils.files import files_below
 
-IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff'})
+IMAGE_SUFFIXES = frozenset({'.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp'})
 LABEL_ENDINGS = ('', '_gtFine', '_label', '_labelIds', '_gtFine_labelTrainIds', '_gtFine_labelIds', '_mask', '_L')
 SPLITS = ('train', 'val', 'test')
 
@@ -48,10 +48,15 @@ def find_frames(images: Path, labels: Path, val_share: float | None) -> tuple[Sp
         left_out = len(frames) - sum(map(len, splits.values()))
     else:
         pairs = {split: pair_frames(images / split, labels / split) for split in there}
-        splits = {split: frames for split, (frames, _) in pairs.items() if frames}
+        splits = {split: found for split, (found, _) in pairs.items() if found}
+        frames = [frame for found in splits.values() for frame in found]
         unused, left_out = sum(unused for _, unused in pairs.values()), 0
         require_frames(splits, images)
     notes = []
+    used = {frame.image for frame in frames}
+    others = [str(path.relative_to(images)) for path in files_below(images, labels) if path not in used]
+    if others:
+        notes.append(f'note: {len(others)} files below {images} are no images of a split: {some(others)}')
     if unused:
         notes.append(f'note: {unused} .png files below {labels} belong to no image')
     if left_out:
@@ -67,29 +72,26 @@ def pair_frames(images: Path, labels: Path) -> tuple[list[Frame], int]:
     """
     maps = {path.relative_to(labels).as_posix()[: -len('.png')]: path for path in _files(labels, {'.png'}, images)}
     unused, stems, frames = set(maps), {}, []
-    for path in sorted(_files(images, IMAGE_SUFFIXES, labels)):
+    for path in _files(images, IMAGE_SUFFIXES, labels):
         name = path.relative_to(images).as_posix()[: -len(path.suffix)]
         if not name.isprintable():
             raise UserError(f'{str(path)!a}: tabs, line ends and the like in a file name cannot stand in a list')
         # Predictions are saved under the stem alone, so it must be the only one in all sub-folders.
         if path.stem in stems:
-            raise UserError(f'two images of one name: {stems[path.stem]} and {path}')
+            raise UserError(f'two images of one name: {stems[path.stem]} and {path}; rename one, and its label map')
         stems[path.stem] = path
         fitting = [name + ending for ending in LABEL_ENDINGS if name + ending in maps]
         if len(fitting) > 1:
-            raise UserError(f'two label maps for {path}: {maps[fitting[0]]} and {maps[fitting[1]]}')
+            raise UserError(f'two label maps for {path}: {maps[fitting[0]]} and {maps[fitting[1]]}; move one away')
         unused.difference_update(fitting)
         frames.append(Frame(path, maps[fitting[0]] if fitting else None, name))
     return frames, len(unused)
 
 
-def _files(folder: Path, suffixes: frozenset[str] | set[str], other: Path) -> Iterator[Path]:
-    """Files below ``folder`` but not below ``other``; hidden ones (macOS's ``._x.jpg``) are skipped."""
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.') and Path(root, name) != other]
-        for name in names:
-            if not name.startswith('.') and os.path.splitext(name)[1].lower() in suffixes:
-                yield Path(root, name)
+def _files(folder: Path, suffixes: frozenset[str] | set[str], other: Path) -> list[Path]:
+    """Files below ``folder`` but not below ``other``; none where there is no such folder."""
+    below = files_below(folder, other) if folder.is_dir() else []
+    return [path for path in below if path.suffix.lower() in suffixes]
 
 
 def _split_blocks(frames: Sequence[Frame], share: float, images: Path) -> Splits:

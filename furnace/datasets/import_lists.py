@@ -2,10 +2,11 @@
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from furnace.datasets.layout import CITY, VOC, Layout
-from furnace.datasets.lists import read_lines, role
+from furnace.datasets.lists import overlap_as_published, read_lines, role
 from furnace.utils.errors import UserError, some
 
 # What a line may look like, and what it becomes. The label is never looked at: its place follows from the image's.
@@ -69,6 +70,30 @@ def published_lists(source: Path, layout: Layout, root: Path) -> tuple[dict[Path
                 raise UserError(f'{found[target]}: none of its images is in {train}; are the lists of other data?')
     notes = [f'note: {len(left_out)} other lists were left out: {some(left_out)}'] if left_out else []
     return lists, notes
+
+
+def require_disjoint(lists: Mapping[Path, Sequence[str]], layout: Layout, root: Path) -> None:
+    """Raises UserError where lists for ``root`` have an image labelled and unlabelled, or of val in one for training.
+
+    Lists that are in ``root`` alone count too. Few-supervision as CPS ships it passes, see ``overlap_as_published``.
+    """
+
+    def images(path: Path) -> set[str]:
+        lines = lists[path] if path in lists else read_lines(path) if path.is_file() else []
+        return {line.split('\t')[0] for line in lines}
+
+    val = root / layout.folder / 'val.txt'
+    for path in lists:
+        others = [val] if role(path) in ('labeled', 'unlabeled', 'train') else []
+        if role(path) == 'labeled':
+            others.append(path.with_name(path.name.replace('labeled', 'unlabeled')))
+        for other in others:
+            both = images(path) & images(other)
+            if both and not (other != val and overlap_as_published(path, len(both))):
+                raise UserError(
+                    f'{len(both)} images would be in {path.name} and in {other.name}: {some(sorted(both))}; '
+                    'mend the lists, or --force imports them as they are'
+                )
 
 
 def _target(path: Path, layout: Layout, root: Path) -> Path | None:

@@ -16,8 +16,8 @@ import numpy as np
 from furnace.datasets.find import IMAGE_SUFFIXES
 from furnace.datasets.images import read_image
 from furnace.utils.errors import UserError
+from furnace.utils.files import files_below
 
-IMAGES = IMAGE_SUFFIXES | {'.webp'}
 VIDEOS = frozenset({'.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg'})
 AHEAD = 4  # pictures that wait for the network
 
@@ -56,9 +56,9 @@ def find_sources(inputs: Iterable[str]) -> tuple[list[Source], list[str]]:
             raise UserError(f'{text}: no such file or folder')
         files = [pair for match in matches for pair in _files(Path(match))]
         if not files:
-            raise UserError(f'{text}: holds no image or video ({", ".join(sorted(IMAGES | VIDEOS))})')
+            raise UserError(f'{text}: holds no image or video ({", ".join(sorted(IMAGE_SUFFIXES | VIDEOS))})')
         for path, name in files:
-            found.setdefault(os.path.realpath(path), Source(path, name))
+            found.setdefault(os.path.abspath(path), Source(path, name))
     sources, notes, names, folders = [], [], set(), set()
     for source in sorted(found.values(), key=lambda source: source.is_video):
         stem = source.name
@@ -78,10 +78,9 @@ def _files(path: Path) -> list[tuple[Path, str]]:
     """The file itself, or the images and videos below the folder, sorted; each with its name."""
     if not path.is_dir():
         return [(path, path.stem)]
-    below = (file.relative_to(path) for file in path.rglob('*') if file.suffix.lower() in IMAGES | VIDEOS)
-    visible = sorted(file for file in below if not any(part.startswith('.') for part in file.parts))
-    top = Path(path.resolve().name)
-    return [(path / file, (top / file.with_suffix('')).as_posix()) for file in visible if (path / file).is_file()]
+    files = [file for file in files_below(path) if file.suffix.lower() in IMAGE_SUFFIXES | VIDEOS]
+    top = Path(os.path.basename(os.path.abspath(path)))
+    return [(file, (top / file.relative_to(path).with_suffix('')).as_posix()) for file in files]
 
 
 def count(sources: Iterable[Source], every: int = 1) -> int:

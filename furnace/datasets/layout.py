@@ -52,7 +52,7 @@ VOC = Layout(
     folder='',
     train='train_aug.txt',
     subsets='subset_train_aug',
-    patterns=('[!.]*.txt', 'subset_train_aug/**/[!.]*.txt'),
+    patterns=('train*.txt', 'val*.txt', 'test*.txt', 'subset_train_aug/**/[!.]*.txt'),
     marks=('train_aug.txt', 'subset_train_aug', 'train_aug/image'),
     classes=PASCAL_VOC,
 )

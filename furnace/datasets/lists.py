@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from furnace.utils.errors import UserError, some
+from furnace.utils.files import replacing
 
 
 class Item(NamedTuple):
@@ -20,14 +21,15 @@ class Item(NamedTuple):
 def read_lines(path: str | os.PathLike) -> list[str]:
     """The lines of a list, LF or CRLF, blank ones left out.
 
-    A ``train_x.txt`` that is not there is also looked for as ``x.txt``, the name under which CPS ships some lists.
+    A ``train_pseudoseg_x.txt`` that is not there is also looked for as ``pseudoseg_x.txt``, as CPS ships it.
 
     Raises:
         UserError: the file is missing, empty or no text.
     """
-    path = Path(path)
-    other = path.parent / path.name.removeprefix('train_')
-    found = path if os.path.isfile(path) or not os.path.isfile(other) else other
+    path = found = Path(path)
+    if path.name.startswith('train_pseudoseg_') and not os.path.isfile(path):
+        other = path.with_name(path.name.removeprefix('train_'))
+        found = other if os.path.isfile(other) else path
     try:
         lines = [line.strip() for line in found.read_text(encoding='utf-8-sig').splitlines()]
     except FileNotFoundError:
@@ -107,6 +109,11 @@ def missing_files(paths: Iterable[str]) -> list[str]:
     return missing
 
 
+def overlap_as_published(labeled_list: Path, number: int) -> bool:
+    """Whether ``number`` images both labelled and unlabelled are as CPS ships them: one, in few-supervision."""
+    return number <= 1 and labeled_list.name.removeprefix('train_').startswith('pseudoseg_')
+
+
 def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathLike) -> None:
     """Raises UserError that counts the missing images (and labels, if asked for) and names the first few."""
     paths = [path for item in items for path in ((item.image, item.label) if labels else (item.image,))]
@@ -117,13 +124,8 @@ def require_files(items: Iterable[Item], labels: bool, list_path: str | os.PathL
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a list, LF on every system, in an existing folder. The file is replaced as a whole or not at all."""
-    # Not tempfile: its files are private (0600), and a data set is often shared.
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        temporary.write_bytes(''.join(f'{line}\n' for line in lines).encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(''.join(f'{line}\n' for line in lines).encode())
 
 
 def place_lists(lists: Mapping[Path, Sequence[str]], force: bool) -> list[Path]:

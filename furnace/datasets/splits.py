@@ -150,7 +150,7 @@ def write_lists(
     A line is ``/images/train/x.png⇥/segmentation/train/x_gtFine.png``; the leading ``/`` means the data root, and an
     image without a label has no second column. Training images without a label are in every unlabelled list and in no
     labelled one; the ratio is one of the images that have a label. Both lists of a ratio are disjoint and together all
-    of train, in its order. Each file is replaced as a whole or not at all.
+    of train, in its order. Each file is replaced as a whole or not at all; a list of no image is not written.
 
     Args:
         root: the data root, an existing folder.
@@ -172,12 +172,14 @@ def write_lists(
     config = Path(root) / 'config_new'
     subsets = config / 'subset_train'
     subsets.mkdir(parents=True, exist_ok=True)
-    for name, lines in pairs.items():
-        write_list(config / f'{name}.txt', lines)
+    lists = {config / f'{name}.txt': lines for name, lines in pairs.items()}
     for r, (chosen, _) in split.items():
         labeled, unlabeled = divide(train, [with_label[i] for i in chosen])
-        write_list(subsets / f'train_aug_labeled_1-{r}.txt', labeled)
-        write_list(subsets / f'train_aug_unlabeled_1-{r}.txt', unlabeled)
+        lists[subsets / f'train_aug_labeled_1-{r}.txt'] = labeled
+        lists[subsets / f'train_aug_unlabeled_1-{r}.txt'] = unlabeled
+    for path, lines in lists.items():
+        if lines:
+            write_list(path, lines)
     return {r: len(chosen) for r, (chosen, _) in split.items()}
 
 

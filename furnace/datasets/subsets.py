@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from furnace.datasets.import_lists import published_lists
+from furnace.datasets.import_lists import published_lists, require_disjoint
 from furnace.datasets.layout import Layout, find_layout
 from furnace.datasets.lists import missing_files, place_lists, read_lines, role
 from furnace.datasets.splits import RATIOS, counted_split, divide, nested_split
@@ -32,7 +32,7 @@ def make_splits(
         seed: of the choice; default 12345.
         by_sequence: spread the labelled images evenly over video sequences; ``nested_split`` for ratios,
             ``counted_split`` for counts. Otherwise they are drawn at random (``counted_split``).
-        force: replace lists that are there with other lines.
+        force: replace lists that are there with other lines; import lists that overlap.
 
     Raises:
         UserError: what is wrong with ``dst``, the parameters or the lists; nothing has been written then.
@@ -46,6 +46,8 @@ def make_splits(
         raise UserError('--from imports a choice that others made: it goes without --ratios, --counts, --seed and such')
     else:
         lists, notes = published_lists(Path(source), layout, dst)
+        if not force:
+            require_disjoint(lists, layout, dst)
     written = place_lists(lists, force)
     done = f'{len(written)} of {len(lists)} lists written' if written else 'the lists are there: nothing to do'
     print(f'{dst}: {done}')
@@ -146,4 +148,4 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--seed', type=int, help='of the choice (12345)')
     parser.add_argument('--by-sequence', action='store_true', help='spread evenly over video sequences, not at random')
     parser.add_argument('--from', dest='source', type=Path, metavar='DIR', help='import the lists in DIR instead')
-    parser.add_argument('--force', action='store_true', help='replace lists that say something else')
+    parser.add_argument('--force', action='store_true', help='replace other lists; import lists that overlap')

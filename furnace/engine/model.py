@@ -15,7 +15,7 @@ from furnace.engine.command import build_network
 from furnace.engine.config import Config, plain
 from furnace.engine.inference import Inference, label_map
 from furnace.engine.precision import autocast, choose_amp, place
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
 
 NETWORK = ('num_classes', 'backbone', 'bn_eps', 'bn_momentum')
 SETTINGS = ('image_mean', 'image_std', 'eval_crop_size', 'eval_stride_rate', 'eval_scale_array', 'eval_flip',
@@ -68,6 +68,7 @@ class Segmenter(nn.Module):
 
         Raises:
             ValueError: an image of another shape or type.
+            RunError: the logits are not finite.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f'expected an image uint8 (H, W, 3), got {image.dtype} {image.shape}')
@@ -83,8 +84,10 @@ class Segmenter(nn.Module):
             S['eval_batch_size'],
         )(image)
         label = label_map(logits)
-        confidence = logits.softmax(dim=0).amax(dim=0)
-        return label.cpu().numpy(), confidence.cpu().numpy()
+        confidence = logits.softmax(dim=0).amax(dim=0).cpu().numpy()
+        if not np.isfinite(confidence).all():  # the label map would be of class 0, say
+            raise RunError("the network's logits are not finite: are its weights damaged? Where amp is on, try off")
+        return label.cpu().numpy(), confidence
 
 
 def load(
@@ -120,9 +123,13 @@ def load(
     if classes is None:
         raise UserError(f'{checkpoint}: carries no class names; give them as classes')
     classes.require(config['num_classes'])
-    network = build_network(Config({**config, 'grad_checkpoint': False}))
+    try:
+        network = build_network(Config({**config, 'grad_checkpoint': False}))
+        model = Segmenter(network.branches[branch - 1], classes, config)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f'{checkpoint}: its settings make no network: {" ".join(str(error).split())}') from None
     load_network(network, content, checkpoint)
-    return place(Segmenter(network.branches[branch - 1], classes, config), torch.device(device))
+    return place(model, torch.device(device))
 
 
 def stored_classes(content: dict, source: str | os.PathLike) -> Classes | None:

@@ -114,6 +114,7 @@ def test_destination_is_kept_unless_forced(tmp_path, state, capsys, monkeypatch)
     [
         ('x.safetensors', '{}/x.safetensors: the name must end in .pth'),
         ('no/x.pth', '{}/no: no such folder; make it first'),
+        ('', '{}: is a folder; give the name of a file in it'),
     ],
 )
 def test_destination_that_cannot_be(tmp_path, capsys, name, says):

@@ -83,6 +83,21 @@ def test_pretrained_problems_are_counted_and_named(path, state):
     )
 
 
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda value: value.long(), r'1 not of floating point \(2.bias\)'),
+        (lambda value: value.bool(), r'1 not of floating point \(2.bias\)'),
+        (lambda value: value / 0, '1 tensors hold NaN or infinite values: 2.bias'),
+        (lambda value: value * float('nan'), '1 tensors hold NaN or infinite values: 2.bias'),
+    ],
+)
+def test_pretrained_values_that_are_none(path, state, change, words):
+    torch.save({**state, '2.bias': change(state['2.bias'])}, path)
+    with pytest.raises(UserError, match=words):
+        load_backbone(backbone(), path)
+
+
 def test_pretrained_two_tensors_of_one_name(path, state):
     text = f'{path}: holds 0.weight twice, under two names'
     assert told(path, {**state, 'module.backbone.0.weight': state['0.weight']}) == text

@@ -44,6 +44,7 @@ def test_all_is_well(checked, tmp_path, capsys, make):
     run(subsets, capsys, 'splits', tmp_path, '--ratios', 4)
     for path in list(tmp_path.rglob('*.txt')):
         path.with_name(f'._{path.name}').write_bytes(b'\0')  # as macOS leaves them
+    (tmp_path / 'notes.txt').write_text('no list')
     status, lines = checked()
     assert status == 0
     assert lines[-1] == 'root: 4 lists, 15 images, 15 label maps: no findings'
@@ -191,6 +192,14 @@ def test_voc_shares_an_image_of_val(checked, tmp_path):
     make_voc(tmp_path, 6)
     shutil.copy(tmp_path / 'val/image/2008_000001.jpg', tmp_path / 'train_aug/image/2007_000002.jpg')
     assert _only(checked()).startswith('val/image/2008_000001.jpg: is in val and, as train_aug/image/2007_000002.jpg')
+
+
+@pytest.mark.parametrize('shared, status', [(1, 0), (2, 1)])
+def test_few_supervision_as_published(checked, tmp_path, shared, status):
+    names = make_voc(tmp_path, 6)
+    write_list(tmp_path / 'subset_train_aug/pseudoseg_labeled_1-2.txt', names[:3])
+    write_list(tmp_path / 'subset_train_aug/pseudoseg_unlabeled_1-2.txt', names[3 - shared :])
+    assert checked()[0] == status
 
 
 def test_two_damages_of_one_pair_are_two_lines(checked, tmp_path):

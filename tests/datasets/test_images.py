@@ -291,6 +291,8 @@ def test_read_classes(tmp_path):
         '{"names": ["a"], "colors": [[1, -2, 3]]}',
         '{"names": ["a", "b"], "colors": [[1, 2, 3]]}',
         '{"names": [], "colors": []}',
+        '{"names": "abc", "colors": [[1, 2, 3], [1, 2, 3], [1, 2, 3]]}',
+        '{"names": ["a"], "colors": [[1, 2, 5.7]]}',
     ],
 )
 def test_bad_classes_file(tmp_path, content):

@@ -109,7 +109,7 @@ def test_report(load, dst, source):
     (dst / f'train_aug/label/{names[5]}.png').unlink()
     write_list(source / 'train_aug_labeled_1-3.txt', names[:4])
     write_list(source / 'train_aug_unlabeled_1-3.txt', names[3:8])
-    _, out = load()
+    _, out = load('--force')
     assert _row(out, 'train_aug_labeled_1-3') == ['4', '5', '1', '2', '2']
     image = f'{dst}/train_aug/image/{{}}.jpg'.format
     assert f'1 images are in train_aug_unlabeled_1-3.txt too: {image(names[3])}\n' in out
@@ -199,6 +199,35 @@ def test_mistakes(load, dst, source, lists, words):
     assert (status, _files(dst)) == (2, before)
     assert words in error
     assert str(source) in error
+
+
+@pytest.mark.parametrize(
+    'kind, unlabeled, words',
+    [
+        ('train_aug', slice(4, 9), '1 images would be in train_aug_labeled_1-2.txt and in train_aug_unlabel'),
+        ('pseudoseg', slice(3, 9), '2 images would be in pseudoseg_labeled_1-2.txt and in pseudoseg_unlabel'),
+        ('pseudoseg', slice(4, 9), ''),  # one, as published
+        ('train_aug', slice(5, 10), '1 images would be in train_aug_unlabeled_1-2.txt and in val.txt: 2007_'),
+    ],
+)
+def test_lists_that_overlap(load, dst, source, kind, unlabeled, words):
+    names = make_voc(dst, 10)
+    write_list(dst / 'val.txt', names[9:])
+    write_list(source / f'{kind}_labeled_1-2.txt', names[:5])
+    write_list(source / f'{kind}_unlabeled_1-2.txt', names[unlabeled])
+    before = _files(dst)
+    status, out = load()
+    assert (status, words in out) == (2 if words else 0, True)
+    assert (_files(dst) == before) == bool(words)
+    assert words or f'note: {kind}_labeled_1-2.txt: 1 images are in' in out
+    assert load('--force')[0] == 0
+
+
+def test_a_list_that_is_there_counts_too(load, dst, source):
+    names = make_voc(dst, 10)
+    write_list(dst / 'subset_train_aug/train_aug_unlabeled_1-2.txt', names)
+    write_list(source / 'train_aug_labeled_1-2.txt', names[:2])
+    assert '2 images would be in' in load()[1]
 
 
 @pytest.mark.parametrize('options', [('--ratios', '2'), ('--counts', '2'), ('--seed', '0'), ('--by-sequence',)])

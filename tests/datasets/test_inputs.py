@@ -60,9 +60,24 @@ def test_patterns_and_files(tree):
     assert names(tree / 'a' / 'd*') == ['deep/y']  # a folder
 
 
-def test_a_file_counts_once(tree):
+def test_a_file_counts_once(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    assert names(tree / 'b.png', 'a/../b.png', tree) == ['b', 'photos/a/deep/y', 'photos/a/x', 'photos/a/film']
+
+
+def test_links(tree, tmp_path):
     (tree / 'link.png').symlink_to(tree / 'b.png')
-    assert names(tree / 'b.png', tree / 'b.png', tree) == ['b', 'photos/a/deep/y', 'photos/a/x', 'photos/a/film']
+    save(tmp_path / 'elsewhere' / 'z.png', IMAGE)
+    (tree / 'a' / 'more').symlink_to(tmp_path / 'elsewhere')
+    (tree / 'a' / 'loop').symlink_to(tree)
+    (tmp_path / 'album').symlink_to(tree)
+    images = ['a/deep/y', 'a/more/z', 'a/x', 'b', 'link', 'a/film']
+    assert names(tmp_path / 'album') == [f'album/{name}' for name in images]
+
+
+def test_the_folder_above(tree, monkeypatch):
+    monkeypatch.chdir(tree / 'a' / 'deep')
+    assert names('..') == ['a/deep/y', 'a/x', 'a/film']
 
 
 def test_no_two_have_one_name(tmp_path):

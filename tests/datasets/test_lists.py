@@ -86,7 +86,8 @@ def test_pseudoseg_lists_are_found_under_the_name_that_cps_ships(write, tmp_path
 def test_other_lists_have_no_second_name(write, tmp_path):
     write('a\n', 'x_y.txt')
     write('a\n', 'train_z.txt')
-    for name in 'x_train_y.txt', 'z.txt', 'train_x_train_y.txt':
+    write('a\n', 'val.txt')  # a missing train_val.txt must not train on it
+    for name in 'x_train_y.txt', 'z.txt', 'train_x_train_y.txt', 'train_x_y.txt', 'train_val.txt':
         with pytest.raises(UserError, match='no such list'):
             read_lines(tmp_path / name)
 

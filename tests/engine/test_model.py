@@ -12,7 +12,7 @@ from tiny import COLORS, NAMES
 import furnace
 from furnace.base_model import load_file
 from furnace.datasets.classes import Classes
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
 
 README = Path(__file__).resolve().parents[2] / 'README.md'
 
@@ -95,6 +95,19 @@ def test_settings_and_classes_given(shallow, tmp_path):
     torch.save({**content, 'classes': {'names': ['a']}}, path)
     with pytest.raises(UserError, match=f"{path}: its classes: expected .*KeyError: 'colors'"):
         furnace.load(path)
+
+
+@pytest.mark.parametrize('setting', [{'image_mean': 'x'}, {'backbone': 'resnet9'}, {'image_std': ['a', 'b', 'c']}])
+def test_settings_of_a_wrong_type(shallow, setting):
+    with pytest.raises(UserError, match=f'{shallow}: its settings make no network'):
+        furnace.load(shallow, config={**load_file(shallow)['config'], **setting})
+
+
+def test_logits_that_are_not_finite(shallow, image):
+    model = furnace.load(shallow)
+    model.network.classifier.bias.data[1] = float('nan')
+    with pytest.raises(RunError, match='not finite'):
+        model.predict(image)
 
 
 def test_other_images_are_refused(shallow):

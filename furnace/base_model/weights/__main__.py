@@ -32,6 +32,8 @@ def convert(src: str, dst: Path, backbone: str, force: bool = False) -> str:
     Raises:
         UserError: ``src`` is no weights of this backbone, or ``dst`` is there already or cannot be written.
     """
+    if dst.is_dir():
+        raise UserError(f'{dst}: is a folder; give the name of a file in it')
     if dst.suffix != '.pth':
         raise UserError(f'{dst}: the name must end in .pth')
     if not dst.parent.is_dir():

@@ -3,22 +3,23 @@
 import os
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from furnace.base_model.weights.files import load_file
 from furnace.base_model.weights.names import backbone_name, strip_module
 from furnace.base_model.weights.sources import fetch
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, some
 
 
 def load_strict(module: nn.Module, state: dict[str, Tensor], source: str | os.PathLike, hint: str = '') -> None:
-    """Fill ``module`` from ``state``; every name and shape must match.
+    """Fill ``module`` from ``state``; every name and shape must match, and every value be finite.
 
     Args:
         hint: what to add where they do not.
 
     Raises:
-        UserError: naming the missing, unexpected and misshapen tensors of ``source`` (counted, the first few listed).
+        UserError: naming the tensors of ``source`` that do not fit or are broken (counted, the first few listed).
     """
     own = module.state_dict()
     shapes = {name: tuple(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
@@ -30,18 +31,26 @@ def load_strict(module: nn.Module, state: dict[str, Tensor], source: str | os.Pa
             for name, value in own.items()
             if name in shapes and shapes[name] != tuple(value.shape)
         ],
+        'not of floating point': [
+            name
+            for name, value in own.items()
+            if name in shapes and value.is_floating_point() and not state[name].is_floating_point()
+        ],
     }
-    found = [
-        f'{len(names)} {kind} ({", ".join(names[:3])}{", …" if len(names) > 3 else ""})'
-        for kind, names in problems.items()
-        if names
-    ]
+    found = [f'{len(names)} {kind} ({some(names)})' for kind, names in problems.items() if names]
     if found:
         raise UserError(f'{source}: does not fit this network: {"; ".join(found)}{hint}')
+    broken = [name for name, value in state.items() if value.is_floating_point() and not _is_finite(value)]
+    if broken:
+        raise UserError(f'{source}: {len(broken)} tensors hold NaN or infinite values: {some(broken)}{hint}')
     try:
         module.load_state_dict(state)
     except RuntimeError:  # sparse or without data, say
         raise UserError(f'{source}: holds tensors that cannot be copied into this network') from None
+
+
+def _is_finite(value: Tensor) -> bool:
+    return value.layout != torch.strided or value.is_meta or bool(value.isfinite().all())  # else copying it fails
 
 
 def load_pretrained(backbones: Iterable[nn.Module], source: str | os.PathLike, kind: str) -> str:

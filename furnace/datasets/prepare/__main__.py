@@ -9,6 +9,7 @@ From the root of the checkout:
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: what the subcommand returns, 2 after a mistake, 1 where a run could not go on (one line on
         stderr), 130 after Ctrl-C.
     """
+    for stream in sys.stdout, sys.stderr:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')  # names and signs that the terminal has not
     parser = argparse.ArgumentParser(
         prog='python -m furnace.datasets.prepare', description="Bring data into this project's layout."
     )
@@ -39,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return prepare(**arguments) or 0
     except (UserError, RunError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         return 1 if isinstance(error, RunError) else 2
-    except KeyboardInterrupt:
-        print('interrupted: the same command again does the rest', file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f'interrupted{": " * bool(str(error))}{error}', file=sys.stderr)
         return 130
 
 

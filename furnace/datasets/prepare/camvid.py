@@ -12,7 +12,7 @@ from furnace.datasets.find import SPLITS, Frame, Splits, pair_frames, require_fr
 from furnace.datasets.images import VOID, read_label
 from furnace.datasets.prepare.colors import Color, read_ids
 from furnace.datasets.prepare.frames import WRITTEN, make_layout
-from furnace.datasets.prepare.result import already_there, require_outside
+from furnace.datasets.prepare.result import already_there, require_folder, require_outside
 from furnace.datasets.splits import sequence_of
 from furnace.utils.errors import UserError
 
@@ -54,6 +54,7 @@ def prepare_camvid(src: Path, dst: Path, *, seed: int = 12345, link: bool = Fals
     require_outside(dst, [src])
     if already_there(dst, WRITTEN, parameters, force):
         return
+    require_folder(src)
     if all((src / name).exists() for name in ORIGINAL):
         splits = _by_sequence(pair_frames(src / ORIGINAL[0], src / ORIGINAL[1])[0])
         # A few pixels have the colour of no class; who fetches CamVid cannot mend them.
@@ -61,7 +62,7 @@ def prepare_camvid(src: Path, dst: Path, *, seed: int = 12345, link: bool = Fals
     else:
         splits, read = _by_folder(src), _read_ids
     require_frames(splits, src)
-    make_layout(dst, splits, CAMVID, VOID, read, parameters)
+    make_layout(dst, splits, CAMVID, VOID, read, parameters, force)
 
 
 def _read_ids(label: Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from furnace.datasets.images import decode_label
 from furnace.datasets.prepare.city_lists import draw_lists, read_lists
-from furnace.datasets.prepare.pairs import Pair, compare_counts, require_folders, write_pairs
-from furnace.datasets.prepare.result import RECORD, already_there, build_in_steps, require_outside
+from furnace.datasets.prepare.pairs import CHECK, Pair, compare_counts, require_folders, write_pairs
+from furnace.datasets.prepare.result import RECORD, already_there, build, require_outside
 from furnace.datasets.prepare.sources import Entry, open_sources
 from furnace.datasets.splits import write_list
 from furnace.utils.errors import UserError
@@ -77,19 +76,21 @@ def prepare_city(
 
         def write(root: Path) -> Mapping:
             write_pairs(root, pairs, _train_ids, link)
-            shutil.rmtree(root / 'config_new', ignore_errors=True)
             for name, content in lines.items():
+                if not content:
+                    continue
                 (root / 'config_new' / name).parent.mkdir(parents=True, exist_ok=True)
                 write_list(root / 'config_new' / name, content)
             return {'counts': {'images': {split: len(pairs) for split, pairs in splits.items()}}}
 
-        build_in_steps(dst, WRITTEN, parameters, write)
+        build(dst, WRITTEN, parameters, write, force=force, resume=True)
     print(f'{dst}:', *compare_counts({split: len(pairs) for split, pairs in splits.items()}, FULL), *notes, sep='\n')
     print(
         f'lists: those of {lists}'
         if lists
         else 'note: the subset lists were drawn and are not the published ones, which --lists takes over'
     )
+    print(CHECK.format(dst))
 
 
 def _find(entries: Mapping[str, Entry]) -> tuple[dict[str, list[Pair]], list[str]]:

@@ -10,7 +10,7 @@ from furnace.datasets.find import find_frames
 from furnace.datasets.images import VOID
 from furnace.datasets.prepare.colors import Color, read_ids
 from furnace.datasets.prepare.frames import WRITTEN, make_layout
-from furnace.datasets.prepare.result import already_there, require_outside
+from furnace.datasets.prepare.result import already_there, require_folder, require_outside
 from furnace.utils.errors import UserError
 
 
@@ -31,7 +31,7 @@ def prepare_folder(
 
     Written are ``images/{split}/…``, ``segmentation/{split}/….png`` (one 8-bit channel of ids, void 255),
     ``classes.json``, the lists of ``splits.write_lists`` and ``prepared.json``, which records how. They are built in a
-    temporary folder beside ``dst`` and moved in at the end; ``src`` is only read. A second call with the same
+    hidden folder of ``dst`` and moved in at the end; ``src`` is only read. A second call with the same
     parameters does nothing.
 
     Args:
@@ -60,14 +60,15 @@ def prepare_folder(
         'classes': str(classes_path) if classes_path.is_file() else None,
         'unknown_void': unknown_void, 'val_share': val_share, 'seed': seed, 'link': link,
     }  # fmt: skip
-    require_outside(dst, [src])
+    require_outside(dst, [src, (src / images).resolve(), (src / labels).resolve()])
     if already_there(dst, WRITTEN, parameters, force):
         return
 
+    require_folder(src)
     splits, notes = find_frames(src / images, src / labels, val_share)
     known, ignore_index = _read_classes(classes_path) if classes_path.is_file() else (None, VOID)
     read = partial(read_ids, table=known and _color_table(known), unknown=ignore_index if unknown_void else None)
-    make_layout(dst, splits, known, ignore_index, read, parameters)
+    make_layout(dst, splits, known, ignore_index, read, parameters, force)
     print(*notes, sep='\n', end='\n' * bool(notes))
 
 

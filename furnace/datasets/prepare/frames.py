@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from furnace.datasets.classes import Classes, voc_colormap
-from furnace.datasets.find import Splits
-from furnace.datasets.images import VOID, image_size
+from furnace.datasets.find import Frame, Splits
+from furnace.datasets.images import VOID, read_image, require_one_size
 from furnace.datasets.prepare.result import RECORD, build, write_json
 from furnace.datasets.splits import Pair, write_lists
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, some
 
 WRITTEN = ('images', 'segmentation', 'config_new', 'classes.json', RECORD)
 
@@ -21,7 +23,13 @@ Reader = Callable[[Path], np.ndarray]
 
 
 def make_layout(
-    dst: Path, splits: Splits, known: Classes | None, ignore_index: int, read: Reader, parameters: Mapping
+    dst: Path,
+    splits: Splits,
+    known: Classes | None,
+    ignore_index: int,
+    read: Reader,
+    parameters: Mapping,
+    force: bool,
 ) -> None:
     """Write images, label maps, ``classes.json``, lists and a record to ``dst``, and print what they hold.
 
@@ -31,6 +39,7 @@ def make_layout(
         ignore_index: the id that becomes void (255).
         read: the ids of a label map, uint8 (H, W).
         parameters: for the record; 'seed' of the lists, and 'link' (links to the images instead of copies).
+        force: an earlier result is to be replaced.
 
     Raises:
         UserError: what is wrong with the data; nothing has been written then.
@@ -45,7 +54,7 @@ def make_layout(
         write_json(root / 'classes.json', {'names': classes.names, 'colors': classes.colors, 'ignore_index': VOID})
         return {'counts': {'images': {split: len(frames) for split, frames in splits.items()}, 'labeled': labeled}}
 
-    build(dst, WRITTEN, parameters, write)
+    build(dst, WRITTEN, parameters, write, force=force)
     print('\n'.join(_report(dst, splits, labeled, classes, pixels)))
 
 
@@ -59,32 +68,34 @@ def _default_classes(pixels: Mapping[str, np.ndarray]) -> Classes:
 
 
 def _check(splits: Splits, classes: Classes | None, ignore_index: int, read: Reader) -> dict[str, np.ndarray]:
-    """Read every label map and every image's size. Returns int64 (256,) for each split: pixels of each id, void 255."""
+    """Decode every image and label map. Returns int64 (256,) for each split: pixels of each id, void 255."""
     allowed = np.arange(256) < (len(classes) if classes else VOID)
     allowed[ignore_index] = True
     pixels = {split: np.zeros(256, np.int64) for split in splits}
-    with tqdm(total=sum(map(len, splits.values())), desc='checking', unit='image') as bar:
+    look = partial(_count_ids, allowed=allowed, read=read)
+    with tqdm(total=sum(map(len, splits.values())), desc='checking', unit='image') as bar, ThreadPoolExecutor() as pool:
         for split, frames in splits.items():
-            for image, label, _ in frames:
-                size = image_size(image)
-                if label is not None:
-                    pixels[split] += _count_ids(image, label, size, allowed, read)
+            for counts in pool.map(look, frames):
+                pixels[split] += counts
                 bar.update()
     for counts in pixels.values():  # as they will be written
         counts[[ignore_index, VOID]] = counts[[VOID, ignore_index]]
     return pixels
 
 
-def _count_ids(image: Path, label: Path, size: tuple[int, int], allowed: np.ndarray, read: Reader) -> np.ndarray:
-    ids = read(label)
-    if ids.shape[::-1] != size:
-        raise UserError(f'{label} is {ids.shape[1]}x{ids.shape[0]} pixels, its image {image} is {size[0]}x{size[1]}')
+def _count_ids(frame: Frame, allowed: np.ndarray, read: Reader) -> np.ndarray:
+    """int64 (256,): pixels of each id; none without a label map."""
+    image = read_image(frame.image)
+    if frame.label is None:
+        return np.zeros(256, np.int64)
+    ids = read(frame.label)
+    require_one_size(image, ids, str(frame.image), str(frame.label))
     counts = np.bincount(ids.ravel(), minlength=256)
     wrong = np.flatnonzero((counts > 0) & ~allowed)
     if wrong.size:
-        names = ', '.join(map(str, wrong[:8])) + (', …' if wrong.size > 8 else '')
         raise UserError(
-            f'{label}: ids {names} are neither classes nor the ignore index: label ids instead of train ids?'
+            f'{frame.label}: ids {some([*map(str, wrong)], 8)} are neither classes nor the ignore index: '
+            'label ids instead of train ids?'
         )
     return counts
 

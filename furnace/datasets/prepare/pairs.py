@@ -14,6 +14,8 @@ from furnace.datasets.prepare.result import write_whole
 from furnace.datasets.prepare.sources import Entry
 from furnace.utils.errors import UserError
 
+CHECK = 'then: python -m furnace.datasets.prepare check {} reads every file'
+
 
 class Pair(NamedTuple):
     """An image, perhaps its label map, and where they go, relative to the data root."""
@@ -33,6 +35,8 @@ def write_pairs(
 ) -> None:
     """Write images as they are and label maps as 8-bit PNGs of ids below ``root``, each file as a whole.
 
+    Those that are there already stay as they are, and whatever else is there goes: the source may have changed since.
+
     Args:
         read: the ids of a label map, uint8 (H, W).
         link: symbolic links to the images; they are files of folders then.
@@ -41,6 +45,7 @@ def write_pairs(
     Raises:
         UserError: a file cannot be read, or an image and its label map differ in size.
     """
+    _remove_others(root, pairs)
     labeled = [pair for pair in pairs if pair.label]
     with tqdm(total=len(pairs) + len(labeled), desc='writing', unit='file') as bar:
         for pair in sorted(pairs, key=lambda pair: pair.image.order):
@@ -57,6 +62,13 @@ def write_pairs(
             if not to.exists():
                 write_whole(to, _label_png(read(pair.label), root / pair.to_image, pair, palette))
             bar.update()
+
+
+def _remove_others(root: Path, pairs: Sequence[Pair]) -> None:
+    wanted = {root / name for pair in pairs for name in (pair.to_image, pair.to_label) if name}
+    for path in list(root.rglob('*')):
+        if path not in wanted and (path.is_symlink() or not path.is_dir()):
+            path.unlink()
 
 
 def _label_png(ids: np.ndarray, image: Path, pair: Pair, palette: np.ndarray | None) -> bytes:

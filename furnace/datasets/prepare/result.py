@@ -3,14 +3,20 @@
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from furnace.utils.errors import UserError
+from filelock import FileLock, Timeout
+
+from furnace.utils.errors import UserError, some
+from furnace.utils.files import replacing
 
 RECORD = 'prepared.json'
 PARTIAL = '.partial'
+LOCK = '.lock'
+# In PARTIAL: what is written, and what it replaces, which has the first name until all of it has left its place.
+NEW, LEAVING, OLD = 'new', 'leaving', 'old'
 
 
 def require_outside(dst: Path, sources: Sequence[Path]) -> None:
@@ -20,11 +26,19 @@ def require_outside(dst: Path, sources: Sequence[Path]) -> None:
             raise UserError(f'{dst} is inside {source}: the source is not written to, give another folder')
 
 
+def require_folder(src: Path) -> None:
+    """Raises UserError where there is no folder ``src``."""
+    if not src.is_dir():
+        raise UserError(f'{src}: {"is a file, give a folder" if src.exists() else "no such folder"}')
+
+
 def already_there(dst: Path, entries: Sequence[str], parameters: Mapping, force: bool) -> bool:
     """Whether ``dst`` is the result of these parameters, which is then told.
 
+    A result that a command which was killed had finished, but for the last renames, is put in its place first.
+
     Args:
-        entries: what the command writes in ``dst``, with the record.
+        entries: what the command writes in ``dst``, with the record, which is the last.
         parameters: of the command, 'source' among them; plain values as they come back from JSON.
         force: an earlier result is to be replaced.
 
@@ -35,10 +49,18 @@ def already_there(dst: Path, entries: Sequence[str], parameters: Mapping, force:
         raise UserError(f'{dst.parent}: no such folder; create it first')
     if dst.exists() and not dst.is_dir():
         raise UserError(f'{dst} is a file; give a folder')
+    if not (dst / PARTIAL).exists():
+        return _is_result(dst, entries, parameters, force)
+    with _only_writer(dst):
+        _finish_moving(dst)
+        return _is_result(dst, entries, parameters, force)
+
+
+def _is_result(dst: Path, entries: Sequence[str], parameters: Mapping, force: bool) -> bool:
     if not (dst / RECORD).is_file():
-        others = sorted({path.name for path in dst.glob('*')} - {'README.md', '.gitkeep', PARTIAL})
+        others = sorted(path.name for path in dst.glob('[!.]*') if path.name not in ('README.md', 'lost+found'))
         if others:
-            raise UserError(f'{dst} already holds {", ".join(others[:3])}: give another folder')
+            raise UserError(f'{dst} already holds {some(others)}: give another folder')
         return False
     try:
         earlier = json.loads((dst / RECORD).read_text(encoding='utf-8'))
@@ -57,56 +79,82 @@ def already_there(dst: Path, entries: Sequence[str], parameters: Mapping, force:
         raise UserError(f'{dst} was made from {source} in another layout: give another folder')
     foreign = sorted(_tree(dst, entries) - written)
     if foreign:
-        raise UserError(f'{dst}: {", ".join(foreign[:3])} is not of this command; move it away before --force')
+        raise UserError(f'{dst}: {some(foreign)} is not of this command; move it away before --force')
     return False
 
 
-def build(dst: Path, entries: Sequence[str], parameters: Mapping, write: Callable[[Path], Mapping]) -> None:
-    """Have all written to a temporary folder beside ``dst``, and move it in.
+def build(
+    dst: Path,
+    entries: Sequence[str],
+    parameters: Mapping,
+    write: Callable[[Path], Mapping],
+    *,
+    force: bool,
+    resume: bool = False,
+) -> None:
+    """Have all written to ``dst/.partial``, and move it to its place.
 
     Args:
-        entries, parameters: as in ``already_there``.
+        entries, parameters, force: as in ``already_there``, which is asked once more.
         write: writes below the folder it is given, and returns what the record tells besides.
-    """
-    # Renaming works on one disk only, so inside of a mount point.
-    temporary = Path(tempfile.mkdtemp(prefix=f'.{dst.name}.', dir=dst if os.path.ismount(dst) else dst.parent))
-    try:
-        _write_and_move_in(temporary, dst, entries, parameters, write)
-    finally:
-        shutil.rmtree(temporary)
-
-
-def build_in_steps(dst: Path, entries: Sequence[str], parameters: Mapping, write: Callable[[Path], Mapping]) -> None:
-    """As ``build``, for large data: what was written before an interruption stays, and ``write`` finds it again.
-
-    It stays in ``dst/.partial`` until all is there. ``write`` leaves out files that exist, and so must write each as
-    a whole (``write_whole``). What other parameters left there is deleted.
+        resume: for large data: what was written before an interruption stays, and ``write`` finds it again unless the
+            parameters are others. It leaves out files that exist, so it must write each as a whole (``write_whole``).
 
     Raises:
-        UserError: that of ``write``, and where the work done is kept.
+        UserError: another command writes to ``dst``, or that of ``write``, and where the work done is kept.
     """
-    temporary = dst / PARTIAL
-    begun = temporary / 'parameters.json'
-    if temporary.exists() and not (begun.is_file() and begun.read_bytes() == _as_json(parameters)):
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True, exist_ok=True)
-    write_whole(begun, _as_json(parameters))
+    partial = dst / PARTIAL
+    begun = partial / 'parameters.json'
+    with _only_writer(dst):
+        if _is_result(dst, entries, parameters, force):
+            return
+        if not (resume and begun.is_file() and begun.read_bytes() == _as_json(parameters)):
+            shutil.rmtree(partial, ignore_errors=True)
+        (partial / NEW).mkdir(parents=True, exist_ok=True)
+        write_whole(begun, _as_json(parameters))
+        try:
+            told = write(partial / NEW)
+            record = {**parameters, **told, 'files': sorted(_tree(partial / NEW, entries))}
+            write_whole(partial / NEW / RECORD, _as_json(record))
+            _move_in(dst, entries)
+        except BaseException as error:
+            if not resume:
+                if not any((partial / name).exists() for name in (LEAVING, OLD)):  # else what was there is in them
+                    shutil.rmtree(partial)
+                raise
+            kept = f'what is done is kept in {partial}; the same command goes on there'
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from None
+            if isinstance(error, UserError | OSError):
+                raise UserError(f'{error} ({kept})') from None
+            raise
+        shutil.rmtree(partial)
+
+
+@contextmanager
+def _only_writer(dst: Path) -> Iterator[None]:
+    """Keeps other commands from ``dst``, which is made where it is missing, and removed again if it stays empty."""
+    created = not dst.exists()
+    dst.mkdir(exist_ok=True)
+    lock = FileLock(dst / LOCK)
     try:
-        _write_and_move_in(temporary, dst, entries, parameters, write)
-    except (UserError, OSError) as error:
-        raise UserError(f'{error} (what is done is kept in {temporary}; the same command goes on there)') from None
-    shutil.rmtree(temporary)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f'another command writes to {dst}: wait for its end, or end it') from None
+    try:
+        yield
+    finally:
+        (dst / LOCK).unlink(missing_ok=True)  # before the release: nobody may lock a file that is not there any more
+        lock.release()
+        if created and not any(dst.iterdir()):
+            dst.rmdir()
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write to another name, then rename: a file of this name is always whole. Makes the folder."""
+    """Write a file that is always whole under this name. Makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, content: Mapping) -> None:
@@ -114,17 +162,7 @@ def write_json(path: Path, content: Mapping) -> None:
 
 
 def _as_json(content: Mapping) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False) + '\n').encode()
-
-
-def _write_and_move_in(
-    temporary: Path, dst: Path, entries: Sequence[str], parameters: Mapping, write: Callable[[Path], Mapping]
-) -> None:
-    new = temporary / 'new'
-    new.mkdir(exist_ok=True)
-    told = write(new)
-    write_json(new / RECORD, {**parameters, **told, 'files': sorted(_tree(new, entries))})
-    _move_in(new, dst, temporary / 'old', entries)
+    return (json.dumps(content, indent=1) + '\n').encode()
 
 
 def _tree(folder: Path, entries: Sequence[str]) -> set[str]:
@@ -137,23 +175,36 @@ def _tree(folder: Path, entries: Sequence[str]) -> set[str]:
     }
 
 
-def _move_in(new: Path, dst: Path, old: Path, entries: Sequence[str]) -> None:
-    """Replace the entries in ``dst`` by those of ``new``; on any failure put everything back.
+def _move_in(dst: Path, entries: Sequence[str]) -> None:
+    """Replace the entries in ``dst`` by the new ones; on any failure put everything back.
 
-    Entries are renamed, not ``dst`` itself: its README.md stays as it is.
+    Entries are renamed, not ``dst`` itself: its README.md stays as it is. A process may be killed between two renames:
+    ``_finish_moving`` knows by the name OLD that all that was there is out of the way.
     """
-    created = not dst.exists()
-    moves = [(dst / entry, old / entry) for entry in entries if (dst / entry).exists()]
+    new, leaving, old = (dst / PARTIAL / name for name in (NEW, LEAVING, OLD))
+    leaving.mkdir(exist_ok=True)
+    moves = [(dst / entry, leaving / entry) for entry in entries if (dst / entry).exists()]
+    moves.append((leaving, old))
     moves += [(new / entry, dst / entry) for entry in entries if (new / entry).exists()]
     try:
-        dst.mkdir(exist_ok=True)
-        old.mkdir(exist_ok=True)
         for source, target in moves:
             os.rename(source, target)
     except BaseException:
         for source, target in reversed(moves):
             if target.exists() and not source.exists():
                 os.rename(target, source)
-        if created and dst.exists():
-            dst.rmdir()
+        leaving.rmdir()
         raise
+
+
+def _finish_moving(dst: Path) -> None:
+    """What ``_move_in`` would have done, had its process not been killed: the rest, or all back."""
+    new, leaving, old = (dst / PARTIAL / name for name in (NEW, LEAVING, OLD))
+    if old.exists():
+        for path in sorted(new.glob('*'), key=lambda path: path.name == RECORD):
+            os.rename(path, dst / path.name)
+        shutil.rmtree(old)
+    elif leaving.exists():
+        for path in leaving.iterdir():
+            os.rename(path, dst / path.name)
+        leaving.rmdir()

@@ -1,7 +1,7 @@
 """The files of a download, in folders and in archives alike; archives are read member by member, never unpacked."""
 
 import contextlib
-import os
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from furnace.utils.errors import UserError
+from furnace.utils.files import files_below
 
 ZIP, TAR = ('.zip',), ('.tar', '.tar.gz', '.tgz')
 _DAMAGE = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, ValueError,
-    RuntimeError, NotImplementedError,  # a zip that is encrypted or of an unknown compression
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
 )  # fmt: skip
 
 
@@ -67,13 +67,8 @@ def open_sources(paths: Sequence[Path], archives: Collection[str]) -> Iterator[d
 
 
 def _folder(folder: Path, number: int) -> Iterator[tuple[str, Entry]]:
-    place = 0
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith('.'))
-        for name in sorted(names):
-            path = Path(root, name)
-            yield path.relative_to(folder).as_posix(), Entry(str(path), (number, place), path.read_bytes, path)
-            place += 1
+    for place, path in enumerate(files_below(folder)):
+        yield path.relative_to(folder).as_posix(), Entry(str(path), (number, place), path.read_bytes, path)
 
 
 def _zip(path: Path, number: int, stack: contextlib.ExitStack) -> Iterator[tuple[str, Entry]]:
@@ -122,6 +117,10 @@ def _whole(path: Path, where: str = '') -> Iterator[None]:
     """Says in one line that an archive is damaged."""
     try:
         yield
+    except PermissionError as error:
+        raise UserError(f'{path}: cannot be read: {error.strerror}') from None
+    except RuntimeError as error:  # NotImplementedError, where the compression is unknown, among them
+        raise UserError(f'{path}: is encrypted or compressed in an unknown way{where}; unpack it ({error})') from None
     except _DAMAGE as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise UserError(f'{path}: is truncated or damaged{where}; fetch it again ({reason})') from None

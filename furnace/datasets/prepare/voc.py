@@ -10,8 +10,8 @@ import numpy as np
 from furnace.datasets.classes import PASCAL_VOC, voc_colormap
 from furnace.datasets.images import decode_label
 from furnace.datasets.lists import read_lines
-from furnace.datasets.prepare.pairs import Pair, compare_counts, require_folders, write_pairs
-from furnace.datasets.prepare.result import RECORD, already_there, build_in_steps, require_outside, write_whole
+from furnace.datasets.prepare.pairs import CHECK, Pair, compare_counts, require_folders, write_pairs
+from furnace.datasets.prepare.result import RECORD, already_there, build, require_outside, write_whole
 from furnace.datasets.prepare.sbd import fetch, read_mat, require_scipy
 from furnace.datasets.prepare.sources import Entry, open_sources
 from furnace.datasets.splits import RATIOS, nested_split
@@ -91,16 +91,18 @@ def prepare_voc(
             colors = np.array(voc_colormap(256), np.uint8) if palette else None
             write_pairs(root, pairs, _class_ids, link, colors)
             for name, ids in [*splits.items(), *((f'subset_train_aug/{name}', ids) for name, ids in subsets.items())]:
-                write_whole(root / f'{name}.txt', ''.join(f'{id_}\n' for id_ in ids).encode())
+                if ids:
+                    write_whole(root / f'{name}.txt', ''.join(f'{id_}\n' for id_ in ids).encode())
             return {'counts': {'images': {split: len(ids) for split, ids in splits.items()}}}
 
-        build_in_steps(dst, WRITTEN, parameters, write)
+        build(dst, WRITTEN, parameters, write, force=force, resume=True)
     print(f'{dst}:', *compare_counts({split: len(ids) for split, ids in splits.items()}, FULL), *notes, sep='\n')
     print(
         f'subset lists: those of {lists}'
         if lists
         else 'note: the subset lists were drawn and are not the published ones, which --lists takes over'
     )
+    print(CHECK.format(dst))
 
 
 def _find(entries: Mapping[str, Entry]) -> tuple[dict[str, list[str]], list[Pair], list[str]]:

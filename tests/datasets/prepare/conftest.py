@@ -6,6 +6,12 @@ from raw import COLORS, make_city, make_image, make_label, make_voc
 from furnace.datasets.prepare.__main__ import main
 
 
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch):
+    """These tests write thousands of small files, and none of them cuts the power; see tests/utils/test_files.py."""
+    monkeypatch.setattr('os.fsync', lambda _: None)
+
+
 @pytest.fixture
 def src(tmp_path):
     """Six labelled training frames of two sequences, one without a label, and two of val."""

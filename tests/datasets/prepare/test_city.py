@@ -1,6 +1,6 @@
 import json
 import os
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
@@ -39,6 +39,7 @@ def test_layout(city, raw_city, tmp_path):
         assert set(lines_of(dst / SUBSET.format('unlabeled', r))) == train - chosen
     assert labeled[0] <= labeled[1] <= labeled[2] < labeled[3]
     assert 'not the published ones' in out
+    assert out.endswith(f'then: python -m furnace.datasets.prepare check {dst} reads every file\n')
     assert json.loads((dst / 'prepared.json').read_text())['counts']['images']['train'] == 4
 
 
@@ -98,7 +99,7 @@ def test_an_interrupted_call_is_completed_by_the_next(city, tmp_path, monkeypatc
             return write(path, data)
         if moment == 'half':  # as a process that was killed leaves it
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f'.{path.name}.tmp').write_bytes(data[:20])
+            path.with_name(f'.tmp-1-{path.name}').write_bytes(data[:20])
         raise KeyboardInterrupt
 
     city(dst='whole')
@@ -108,7 +109,8 @@ def test_an_interrupted_call_is_completed_by_the_next(city, tmp_path, monkeypatc
     assert status == 130
     assert 'the same command' in error
     assert [path.name for path in (tmp_path / 'dst').iterdir()] == ['.partial']
-    done = {name: made for name, made in snapshot(tmp_path / 'dst').items() if name.endswith('.png')}
+    found = snapshot(tmp_path / 'dst')
+    done = {name: made for name, made in found.items() if name.endswith('.png') and '/.tmp-' not in name}
     assert city()[0] == 0
     kept = {name.removeprefix('.partial/new/'): made for name, made in done.items()}
     assert len(kept) == after
@@ -116,26 +118,7 @@ def test_an_interrupted_call_is_completed_by_the_next(city, tmp_path, monkeypatc
     assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
 
 
-@pytest.mark.parametrize('after', [0, 1, 8, 9])
-def test_half_a_file_is_never_taken_for_whole(city, tmp_path, monkeypatch, after):
-    write, calls = Path.write_bytes, []
-
-    def stop_once(path, data):
-        calls.append(path)
-        if len(calls) > after + 1:  # parameters.json is the first
-            write(path, data[:20])
-            raise KeyboardInterrupt
-        return write(path, data)
-
-    city(dst='whole')
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, 'write_bytes', stop_once)
-        assert city()[0] == 130
-    assert city()[0] == 0
-    assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
-
-
-@pytest.mark.parametrize('after', [0, 3, 4, 6, 7, 8])
+@pytest.mark.parametrize('after', [0, 3, 4, 5, 7, 8, 9])
 def test_interrupted_while_moving_in(city, tmp_path, monkeypatch, after):
     city('--seed', 1)
     found = contents(tmp_path / 'dst')
@@ -153,7 +136,7 @@ def test_interrupted_while_moving_in(city, tmp_path, monkeypatch, after):
     if status == 130:
         assert {k: v for k, v in contents(tmp_path / 'dst').items() if not k.startswith('.partial')} == found
     else:
-        assert (status, len(calls)) == (0, 8)
+        assert (status, len(calls)) == (0, 9)
     assert city('--force')[0] == 0
     city(dst='whole')
     assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
@@ -191,6 +174,36 @@ def test_other_parameters_start_anew(city, raw_city, tmp_path):
     assert city('--seed', 1)[0] == 0
     assert b'of other parameters' not in contents(tmp_path / 'dst').values()
     assert not (tmp_path / 'dst/.partial').exists()
+
+
+def test_files_that_the_source_has_no_more_go(city, raw_city, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    gone = raw_city / 'leftImg8bit/train/ulm/ulm_000001_000019_leftImg8bit.png'
+    with monkeypatch.context() as patch:
+        patch.setattr('furnace.datasets.prepare.city.write_list', stop)
+        city()
+    assert (tmp_path / 'dst/.partial/new/images/train/ulm_000001_000019.png').is_file()
+    gone.unlink()
+    assert city()[0] == 0
+    assert not list((tmp_path / 'dst').rglob('ulm_000001*'))
+    city(dst='whole')
+    assert contents(tmp_path / 'dst') == contents(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('keep', [4, 1])
+def test_a_part_passes_the_check(city, command, raw_city, tmp_path, keep):
+    """No list without an image is written."""
+    for split in 'test', 'val':
+        shutil.rmtree(raw_city / f'leftImg8bit/{split}')
+    for number, path in enumerate(sorted(raw_city.rglob('train/*/*_leftImg8bit.png'))):
+        Image.new('RGB', (8, 6), (number, 0, 0)).save(path)
+        if number >= keep:
+            path.unlink()
+    assert city()[0] == 0
+    status, out, _ = command('check', tmp_path / 'dst', '--workers', 0)
+    assert (status, 'no findings' in out) == (0, True)
 
 
 def test_link(city, raw_city, tmp_path):

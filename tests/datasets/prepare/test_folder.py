@@ -51,7 +51,7 @@ def test_label_endings(run, src, tmp_path, ending):
     assert '/images/train/a_1.png\t/segmentation/train/a_1.png' in lines_of(tmp_path / 'dst/config_new/train.txt')
 
 
-@pytest.mark.parametrize('suffix', ['.jpg', '.JPEG', '.Png', '.bmp', '.TIF', '.tiff'])
+@pytest.mark.parametrize('suffix', ['.jpg', '.JPEG', '.Png', '.bmp', '.TIF', '.tiff', '.webp'])
 def test_image_suffixes(run, src, tmp_path, suffix):
     make_image(src / f'images/train/n_1{suffix}')
     make_label(src / 'labels/train/n_1.png')
@@ -171,7 +171,7 @@ def test_colour_labels(run, src, tmp_path, mode):
 
 def test_sizes_differ(run, src, tmp_path):
     make_label(src / 'labels/train/b_2_gtFine.png', size=(6, 8))
-    refused(run(), tmp_path, 'b_2_gtFine.png is 6x8', 'b_2.png is 8x6')
+    refused(run(), tmp_path, 'b_2_gtFine.png: is 6x8', 'b_2.png is 8x6')
 
 
 @pytest.mark.parametrize('orientation', [1, 3, 6, 8])
@@ -214,6 +214,14 @@ def test_unprintable_name(run, src, tmp_path):
     refused(run(), tmp_path, r'a\t4.png')
 
 
+@pytest.mark.parametrize('name', ['images/train/n_1.jpg', 'images/train/n_1.png'])
+def test_half_a_file(run, src, tmp_path, name):
+    make_image(src / name, (64, 48))
+    content = (src / name).read_bytes()
+    (src / name).write_bytes(content[: len(content) * 2 // 3])
+    refused(run(), tmp_path, name)
+
+
 @pytest.mark.parametrize('name', ['images/train/a_1.png', 'labels/train/a_1_gtFine.png', 'classes.json'])
 def test_broken_files(run, src, tmp_path, name):
     (src / name).write_bytes(b'\x89PNG nonsense')
@@ -234,6 +242,17 @@ def test_unused_labels_are_told(run, src):
     status, out, _ = run()
     assert status == 0
     assert 'note: 1 .png files' in out
+    assert 'C.num_train_imgs = 7' in out
+
+
+def test_images_of_no_split_are_told(run, src, tmp_path):
+    for name in 'x.png', 'extra/y.png', 'train/z.heic':
+        make_image(src / 'images/x.png')
+        (src / f'images/{name}').parent.mkdir(exist_ok=True)
+        (src / f'images/{name}').write_bytes((src / 'images/x.png').read_bytes())
+    status, out, _ = run()
+    assert status == 0
+    assert f'note: 3 files below {src}/images are no images of a split: extra/y.png, train/z.heic, x.png\n' in out
     assert 'C.num_train_imgs = 7' in out
 
 

@@ -1,8 +1,11 @@
+import json
 import os
 
 import pytest
-from raw import lines_of, refused, snapshot
+from raw import contents, lines_of, make_image, refused, snapshot
 
+from furnace.datasets import splits
+from furnace.datasets.prepare import frames
 from furnace.datasets.prepare.__main__ import main
 
 
@@ -110,7 +113,7 @@ def test_interrupted(run, tmp_path, monkeypatch, error, status, place):
     assert run()[0] == 0
 
 
-@pytest.mark.parametrize('after', range(11))
+@pytest.mark.parametrize('after', range(12))
 @pytest.mark.parametrize('before', ['nothing', 'a note', 'a result'])
 def test_interrupted_while_moving_in(run, tmp_path, monkeypatch, before, after):
     if before == 'a result':
@@ -137,7 +140,106 @@ def test_interrupted_while_moving_in(run, tmp_path, monkeypatch, before, after):
         assert sorted(tmp_path.iterdir()) == entries
     else:
         assert status == 0
-        assert after >= len(calls) == (10 if before == 'a result' else 5)
+        assert after >= len(calls) == (11 if before == 'a result' else 6)
+
+
+@pytest.mark.parametrize('options', [(), ('--force',)])
+@pytest.mark.parametrize(
+    'before, after',
+    [('nothing', 0), ('nothing', 1), ('nothing', 5), *(('a result', after) for after in (2, 5, 6, 9, 10, 11))],
+)
+def test_killed_while_moving_in(run, tmp_path, monkeypatch, before, after, options):
+    """A process that is killed puts nothing back: the next call finishes what it began, or puts back what was there."""
+    if before == 'a result':
+        run('--seed', 1)
+    rename, renames = os.rename, iter(range(after))
+
+    def rename_or_die(source, target):
+        if next(renames, None) is None:
+            os._exit(9)
+        rename(source, target)
+
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr('os.rename', rename_or_die)
+            os._exit(run('--force')[0])
+        finally:
+            os._exit(1)
+    total = 11 if before == 'a result' else 6
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (9 if after < total else 0)
+    replaced = after > (5 if before == 'a result' else 0)  # as soon as all is out of the way
+    status, out, error = run(*options)
+    if replaced and not options:
+        assert (status, 'nothing to do' in out) == (0, True)
+    elif before == 'a result' and not options:
+        assert (status, 'with other parameters' in error) == (2, True)
+    else:
+        assert status == 0
+    run(dst='whole') if status == 0 else run('--seed', 1, dst='whole')
+    visible = {name: made for name, made in contents(tmp_path / 'dst').items() if not name.startswith('.')}
+    assert visible == contents(tmp_path / 'whole')
+    assert status == 2 or not list((tmp_path / 'dst').glob('.*'))
+
+
+def test_one_writer_at_a_time(run, tmp_path, monkeypatch):
+    replies = []
+
+    def write_lists(*arguments):
+        replies.append(run())
+        replies.append(run('--seed', 1, '--force'))
+        return splits.write_lists(*arguments)
+
+    monkeypatch.setattr('furnace.datasets.prepare.frames.write_lists', write_lists)
+    assert run()[0] == 0
+    assert len(replies) == 2
+    for status, _, error in replies:
+        assert status == 2
+        assert f'another command writes to {tmp_path / "dst"}' in error
+    assert not list((tmp_path / 'dst').glob('.*'))
+
+
+def test_what_another_command_made_meanwhile_stays(run, tmp_path, monkeypatch):
+    check, made = frames._check, []
+
+    def slow_check(*arguments):
+        if not made:
+            made.append(1)
+            run('--seed', 1)
+        return check(*arguments)
+
+    monkeypatch.setattr(frames, '_check', slow_check)
+    status, _, error = run()
+    assert (status, 'with other parameters' in error) == (2, True)
+    assert json.loads((tmp_path / 'dst/prepared.json').read_text())['seed'] == 1
+
+
+def test_what_a_killed_call_left_goes(run, tmp_path):
+    make_image(tmp_path / 'dst/.partial/new/images/train/x.png')
+    (tmp_path / 'dst/lost+found').mkdir()
+    (tmp_path / 'dst/.nfs0001').touch()
+    assert run()[0] == 0
+    assert not list((tmp_path / 'dst').rglob('x.png'))
+    assert not (tmp_path / 'dst/.partial').exists()
+
+
+@pytest.mark.parametrize('option', ['--images', '--labels'])
+def test_other_folders_are_only_read_too(run, tmp_path, option):
+    (tmp_path / 'elsewhere/dst').mkdir(parents=True)
+    assert 'is inside' in run(option, tmp_path / 'elsewhere', dst='elsewhere/dst')[2]
+
+
+@pytest.mark.parametrize('kind', ['folder', 'camvid'])
+@pytest.mark.parametrize('name, words', [('none', 'none: no such folder'), ('file', 'file: is a file, give a folder')])
+def test_no_source(command, tmp_path, kind, name, words):
+    (tmp_path / 'file').touch()
+    assert words in command(kind, tmp_path / name, tmp_path / 'dst')[2]
+
+
+def test_a_path_that_is_not_utf8(command, src, tmp_path):
+    odd = src.rename(tmp_path / 's\udcff')
+    assert command('folder', odd, tmp_path / 'dst')[0] == 0
+    assert 'nothing to do' in command('folder', odd, tmp_path / 'dst')[1].encode(errors='replace').decode()
 
 
 def test_help_has_examples(capsys):

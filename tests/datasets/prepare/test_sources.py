@@ -1,4 +1,5 @@
 import io
+import lzma
 import tarfile
 import zipfile
 
@@ -120,6 +121,26 @@ def test_damaged_inside(folder, tmp_path, name):
     content[place - 20 : place] = bytes(20)
     archive.write_bytes(content)
     with pytest.raises(UserError, match='truncated or damaged'):
+        _read(archive)
+
+
+@pytest.mark.parametrize(
+    'error, words',
+    [
+        (lzma.LZMAError('Corrupt input data'), 'truncated or damaged'),
+        (PermissionError(13, 'Permission denied'), 'p.zip: cannot be read: Permission denied'),
+        (RuntimeError('File is encrypted'), 'is encrypted or compressed in an unknown way'),
+        (NotImplementedError('That compression method is not supported'), 'is encrypted or compressed in an unknown'),
+    ],
+)
+def test_each_failure_has_its_words(folder, tmp_path, monkeypatch, error, words):
+    archive = pack(folder, tmp_path / 'p.zip')
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(zipfile.ZipFile, 'read', fail)
+    with pytest.raises(UserError, match=words):
         _read(archive)
 
 

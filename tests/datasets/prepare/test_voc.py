@@ -36,6 +36,7 @@ def test_layout(voc, raw_voc, tmp_path):
         assert max(1, 6 // r) <= len(labeled) <= -(-6 // r)
     assert 'train_aug: 6 images; note: the full set has 10582' in out
     assert 'not the published ones' in out
+    assert out.endswith(f'then: python -m furnace.datasets.prepare check {dst} reads every file\n')
 
 
 def test_palette_and_grey_give_the_same_ids(voc, raw_voc, tmp_path):
