@@ -191,3 +191,9 @@ def test_camvid_is_spread_over_its_sequences():
     for r, (labeled, _) in nested_split(names, RATIOS, 12345).items():
         for sequence, n in ('0016E5', 204), ('0006R0', 101), ('0001TP', 62):
             assert abs(sum(names[i].startswith(sequence) for i in labeled) - n / r) < 1
+
+
+def test_a_list_of_no_image_is_not_written(tmp_path):
+    write_lists(tmp_path, {'train': [('images/train/x_1.png', 'x_1.png')], 'val': [], 'test': []}, 0)
+    written = {path.name for path in tmp_path.rglob('*.txt')}
+    assert written == {'train.txt', *(f'train_aug_labeled_1-{r}.txt' for r in (16, 8, 4, 2))}
