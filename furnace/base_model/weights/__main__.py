@@ -18,7 +18,7 @@ from furnace.utils.errors import UserError
 
 
 def convert(src: str, dst: Path, backbone: str, force: bool = False) -> str:
-    """Write the weights of ``src`` to ``dst``: tensors alone (float32, int64 counters) in this project's names, without heads.
+    """Write the weights of ``src`` to ``dst``: tensors alone, in this project's names, without heads.
 
     Args:
         src: what ``fetch`` takes.
