@@ -16,7 +16,7 @@ from furnace.engine import checkpoint
 from furnace.engine.trainer import Trainer
 from furnace.utils.errors import UserError
 
-STATE = ('bad_steps', 'classes', 'config', 'lists', 'processes', 'run', 'scaler', 'validation')
+STATE = ('bad_steps', 'classes', 'config', 'lists', 'processes', 'run', 'scaler', 'validation', 'amp')
 SHORT = {'nepochs': 1, 'niters_per_epoch': 1}
 
 
