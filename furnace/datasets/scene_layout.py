@@ -84,8 +84,10 @@ def _cars(stage, street):
             for z in np.arange(_first_depth(stage, street.kerb(side), 5), 45, rng.uniform(6.5, 9)):
                 if rng.random() < 0.65 and not street.open_at(z):
                     cars.append((street.kerb(side) - side * rng.uniform(0.9, 1.2), z, one_of(rng, (0, np.pi))))
+    leftmost = street.left + 2.5
+    rightmost = max(leftmost, street.right - 2.0)  # the narrowest street has one place
     for _ in range(rng.integers(1, 4)):  # driving: on the right away from the camera, on the left towards it
-        x, z = rng.uniform(street.left + 2.5, street.right - 2.0), rng.uniform(8, 45)
+        x, z = rng.uniform(leftmost, rightmost), rng.uniform(8, 45)
         yaw = 0 if x > (street.left + street.right) / 2 else np.pi
         cars.append((x, z, yaw + rng.normal(0, 0.06)))
     if rng.random() < 0.35:  # crossing or turning

@@ -7,6 +7,7 @@ import pytest
 from furnace.datasets import scenes
 from furnace.datasets.classes import read_classes
 from furnace.datasets.images import read_pair
+from furnace.datasets.scene_parts import Street
 from furnace.utils.errors import UserError
 
 SMALL = {'seed': 3, 'num_train': 16, 'num_val': 2, 'height': 48, 'width': 96}
@@ -175,3 +176,11 @@ def test_wrong_options(tmp_path, capsys, option):
     assert error.startswith('error: ')
     assert error.count('\n') == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_cars_stand_in_the_narrowest_street(monkeypatch):
+    narrow = Street(left=-2.2, right=2.2, pavements=(2, 2), crossing=None)
+    monkeypatch.setattr(scenes, 'plan_street', lambda rng: narrow)
+    for seed in range(5):
+        _, label = scenes.draw_scene(np.random.default_rng(seed), 48, 96)
+        assert (label == scenes.NAMES.index('car')).any()
