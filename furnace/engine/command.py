@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch.distributed as dist
+
 from furnace.base_model import DualNetwork
 from furnace.datasets.lists import Item
 from furnace.datasets.train_set import end_workers, loader_failure
@@ -63,7 +65,11 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     except (UserError, RunError) as error:
         if os.environ.get('LOCAL_RANK', '0') == '0' or getattr(error, 'alone', False):
             print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        status = 2 if isinstance(error, UserError) else 1
+        if dist.is_initialized():  # its threads, which have had no farewell, may end Python's own exit with SIGABRT
+            sys.stderr.flush()
+            os._exit(status)
+        return status
     except Stopped as stop:
         if os.environ.get('RANK', '0') == '0':
             print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)

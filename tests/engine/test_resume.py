@@ -36,7 +36,7 @@ def assert_same_model(log: Path, other: Path) -> None:
         assert torch.equal(tensor, two['model'][name]), name
 
 
-@pytest.mark.parametrize('moment', ['an iteration', 'another iteration', 'a save'])
+@pytest.mark.parametrize('moment', ['an iteration', 'a save'])
 def test_killed_and_resumed_equals_never_stopped(demo, trained, log, moment):
     settings = {'checkpoint_minutes': 0.0, 'num_workers': RANDOM.choice([0, 1])}
     process = demo.start('train.py', log, **settings)
@@ -53,26 +53,25 @@ def test_killed_and_resumed_equals_never_stopped(demo, trained, log, moment):
     assert not list((log / 'snapshot').glob('.*'))
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(demo, trained, log, number):
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(demo, trained, log):
     process = demo.start('train.py', log)
     wait_until(process, lambda: lines(log))
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 128 + number
-    assert f'stopped by {number.name}; go on with: python train.py -c auto' in stderr
+    assert process.returncode == 128 + signal.SIGTERM
+    assert 'stopped by SIGTERM; go on with: python train.py -c auto' in stderr
     assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == lines(log)[-1]['iteration'] < 8
     assert demo.call('train.py', log, '-c', 'auto').status == 0
     assert difference(log, trained) is None
 
 
 def test_a_signal_to_the_whole_group_does_not_take_the_workers(demo, trained, log):
-    """As torchrun's launcher, a cluster or Ctrl-C in a terminal send it."""
+    """As Ctrl-C in a terminal sends it, and torchrun's launcher or a cluster SIGTERM; SIGUSR1: test_lost_processes."""
     process = demo.start('train.py', log, num_workers=2, start_new_session=True)
     wait_until(process, lambda: lines(log))
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=300)
-    assert (process.returncode, 'Traceback' in stderr) == (128 + signal.SIGTERM, False), stderr
+    assert (process.returncode, 'Traceback' in stderr) == (128 + signal.SIGINT, False), stderr
     assert demo.call('train.py', log, '-c', 'auto').status == 0
     assert difference(log, trained) is None
 
