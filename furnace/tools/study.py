@@ -116,7 +116,8 @@ def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int
         environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
         status = subprocess.call(command, cwd=plan.experiment, stdout=output, stderr=output, env=environment)
     if status:
-        raise RunError(f'{run}: train.py ended with status {status}; it says why in {log / "output.txt"}')
+        *_, said = ['', *(log / 'output.txt').read_text(encoding='utf-8', errors='replace').splitlines()]
+        raise RunError(f'{run}: train.py ended with status {status}: {said} (all of it: {log / "output.txt"})')
     losses = [{name: float(f'{value:.{DIGITS}g}') for name, value in row.items()} for row in read_losses(log / LOSSES)]
     return {
         **run._asdict(),

@@ -1,0 +1,146 @@
+"""Studies: what a plan says is trained once, and the tables are those of its results."""
+
+import json
+
+import pytest
+from tiny import SETTINGS, write_data
+
+from furnace.tools import study
+from furnace.tools.study import Plan, Run, by_class, by_ratio, differences, main, spread
+
+SHORT = {'nepochs': 2, 'niters_per_epoch': 1, 'eval_every': 1}
+VARIANTS = {'supervised': {'method': 'supervised'}, 'CPCL': {'method': 'cpcl'}}
+
+
+def write_plan(folder, **changes):
+    path = folder / 'plan.json'
+    plan = {'experiment': 'exp_demo', 'settings': SHORT, 'variants': VARIANTS, 'ratios': [2], 'seeds': [1]}
+    path.write_text(json.dumps(plan | changes))
+    return path
+
+
+def row(run, last, best=None, iou=None):
+    scores = [{'mean_iou': value, 'iou': iou} for value in (best or last, last)]
+    return {**run._asdict(), 'scores': scores, 'seconds': 1800}
+
+
+@pytest.fixture
+def told(capsys):
+    """Runs a command that is refused; its one line."""
+
+    def call(*arguments):
+        assert main([str(argument) for argument in arguments]) == 2
+        output = capsys.readouterr()
+        assert output.err.startswith('error: ') and output.err.count('\n') == 1
+        return output.err
+
+    return call
+
+
+def test_a_study(tmp_path, capsys, told):
+    write_data(tmp_path / 'data')
+    settings = SETTINGS | SHORT | {'dataset_path': str(tmp_path / 'data')}
+    path = write_plan(tmp_path, settings={name: value for name, value in settings.items() if name != 'labeled_ratio'})
+    train = ['run', str(path), '--logs', str(tmp_path / 'logs'), '-d', 'cpu']
+    assert main([*train, '--jobs', '2']) == 0
+    rows = [json.loads(line) for line in path.with_suffix('.jsonl').read_text().splitlines()]
+    assert {row['variant'] for row in rows} == {'supervised', 'CPCL'}
+    for found in rows:
+        assert [score['iteration'] for score in found['scores']] == [1, 2]
+        assert [line['iteration'] for line in found['losses']] == [1, 2]
+        assert ('inter' in found['losses'][0]) == (found['variant'] == 'CPCL')
+        assert 'seed=1' in found['overrides'] and 'labeled_ratio=2' in found['overrides']
+        assert found['machine']['device'] == 'CPU' and found['seconds'] > 0
+    # What is done is not trained again, and its checkpoints are not kept.
+    assert not list((tmp_path / 'logs').rglob('*.pth'))
+    assert main(train) == 0
+    assert '0 runs to train, 2 done' in capsys.readouterr().out
+    assert main(['tables', str(path)]) == 0
+    text = capsys.readouterr().out
+    assert f'| CPCL        | {100 * rows[-1]["scores"][-1]["mean_iou"]:.2f} |' in text
+    assert '| left ' in text and '2 runs, 1 seeds' in text
+
+    assert 'run, CPCL, 1/2' not in text
+    write_plan(tmp_path, settings=settings | {'lr': 0.5})
+    assert 'was trained with' in told('tables', path)
+
+
+def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+    path = write_plan(tmp_path, variants={'one': {}, 'two': {}})
+
+    def train(plan, run, folder, device, threads):
+        if run.variant == 'one':
+            raise study.RunError(f'{run}: train.py ended with status 2')
+        (folder / run.folder / 'snapshot').mkdir(parents=True)
+        return row(run, 0.5)
+
+    monkeypatch.setattr(study, 'train', train)
+    assert main(['run', str(path), '--logs', str(tmp_path / 'logs')]) == 1
+    output = capsys.readouterr()
+    assert output.err == 'error: 1 of 2 runs failed; the first: one, 1/2, seed 1: train.py ended with status 2\n'
+    assert 'two, 1/2, seed 1: mean IoU 50.00' in output.out
+    assert list(tmp_path.glob('logs/*/snapshot')) == []
+    (line,) = path.with_suffix('.jsonl').read_text().splitlines()
+    assert json.loads(line)['variant'] == 'two'
+
+
+def test_why_a_run_failed_is_told(tmp_path):
+    plan = Plan(write_plan(tmp_path, settings=SHORT | {'dataset_path': str(tmp_path / 'nothing')}))
+    with pytest.raises(study.RunError, match=r'status 2: error: .*nothing.*no such file.*CPCL_1-2_1/output\.txt'):
+        study.train(plan, Run('CPCL', 2, 1), tmp_path, study.parse_devices('cpu')[0], 1)
+
+
+ROWS = {
+    Run('A', 8, 1): row(Run('A', 8, 1), 0.30, 0.40, {'sky': 0.5, 'car': None}),
+    Run('A', 8, 2): row(Run('A', 8, 2), 0.32, 0.36, {'sky': 0.7, 'car': 0.2}),
+    Run('A', 4, 1): row(Run('A', 4, 1), 0.50),
+    Run('B', 8, 1): row(Run('B', 8, 1), 0.33, None, {'sky': 0.5, 'car': 0.25}),
+    Run('B', 8, 2): row(Run('B', 8, 2), 0.34, None, {'sky': 0.5, 'car': 0.25}),
+    Run('B', 8, 3): row(Run('B', 8, 3), 0.90, None, {'sky': 0.5, 'car': 0.25}),
+}
+
+
+def test_means_and_spread():
+    assert by_ratio(ROWS, study.last)[:2] == [['mean IoU, %', '1/8', '1/4'], ['A', '31.00 ± 1.41', '50.00']]
+    assert by_ratio(ROWS, study.best)[1] == ['A', '38.00 ± 2.83', '50.00']
+    assert by_ratio(ROWS, study.last)[2][2] == '–'
+    assert spread([]) == '–'
+
+
+def test_differences_are_those_of_the_same_seed():
+    """Seed 3 has no partner."""
+    assert differences(ROWS, 'A') == [['less A, points', '1/8'], ['B', '2.50 ± 0.71']]
+    assert differences({Run('A', 8, 1): ROWS[Run('A', 8, 1)]}, 'A') == []
+
+
+def test_classes_that_are_not_there_do_not_count():
+    assert by_class(ROWS, 8) == [
+        ['IoU at 1/8, %', 'A', 'B'],
+        ['sky', '60.00 ± 14.14', '50.00 ± 0.00'],
+        ['car', '20.00', '25.00 ± 0.00'],
+    ]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'says'),
+    [
+        ({'seeds': []}, 'a plan has "experiment", "settings"'),
+        ({'ratios': 8}, 'a plan has "experiment", "settings"'),
+        ({'settings': SHORT | {'eval_evry': 1}}, 'eval_evry: no such setting in exp_demo/config.py; did you mean'),
+        ({'settings': {'nepochs': 2}}, 'eval_every is 0; a study needs scores'),
+        ({'experiment': 'exp_nothing'}, 'exp_nothing'),
+    ],
+)
+def test_mistakes_in_a_plan_come_before_training(tmp_path, told, changes, says):
+    assert says in told('run', write_plan(tmp_path, **changes), '--logs', tmp_path / 'logs')
+    assert not (tmp_path / 'logs').exists()
+
+
+def test_mistakes_in_the_arguments(tmp_path, told):
+    path = write_plan(tmp_path)
+    assert 'CPSL: ' in told('run', path, '--only', 'CPSL')
+    assert '--jobs 0: ' in told('run', path, '--jobs', 0)
+    assert 'holds no run of this plan yet' in told('tables', path)
+    assert 'cannot be read as a plan' in told('tables', tmp_path / 'nothing.json')
+    path.with_suffix('.jsonl').write_text('{"variant": "CPCL"}\n')
+    assert 'line 1 is no run of a study' in told('tables', path)
