@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from furnace.base_model.resnet import Backbone
+from furnace.base_model.resnet import BACKBONES
 
 LEAKY_SLOPE = 0.01
 
@@ -62,16 +62,18 @@ class DeepLabV3Plus(nn.Module):
 
     Args:
         num_classes: channels of the logits.
-        backbone: name of the ResNet, see ``furnace.base_model.resnet.BACKBONES``.
+        backbone: one of ``furnace.base_model.resnet.BACKBONES``.
         norm_layer: the normalisation of backbone and head, a callable of the channel count.
-        grad_checkpoint: see ``Backbone``.
+        grad_checkpoint: see ``furnace.base_model.resnet.Backbone``.
     """
 
     def __init__(
         self, num_classes: int, backbone: str = 'resnet50', norm_layer=nn.BatchNorm2d, grad_checkpoint: bool = False
     ):
         super().__init__()
-        self.backbone = Backbone(backbone, norm_layer, grad_checkpoint)
+        if backbone not in BACKBONES:
+            raise ValueError(f'backbone = {backbone!r}: choose one of {", ".join(BACKBONES)}')
+        self.backbone = BACKBONES[backbone](norm_layer=norm_layer, grad_checkpoint=grad_checkpoint)
         self.head = Head(self.backbone.low_channels, self.backbone.high_channels, norm_layer)
         self.classifier = nn.Conv2d(256, num_classes, 1)
         for module in self.modules():

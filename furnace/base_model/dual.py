@@ -14,7 +14,7 @@ class DualNetwork(nn.Module):
 
     Args:
         num_classes: channels of the logits.
-        backbone: name of the ResNet, see ``furnace.base_model.resnet.BACKBONES``.
+        backbone: one of ``furnace.base_model.resnet.BACKBONES``.
         bn_eps, bn_momentum: of every BatchNorm.
         grad_checkpoint: see ``furnace.base_model.resnet.Backbone``.
     """

@@ -4,8 +4,9 @@ ResNet-50 and -101 have the deep stem (three 3x3 convolutions, "v1c"/"v1s") of t
 the state-dict names of their checkpoints; ResNet-18 keeps torchvision's plain stem, for small machines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +14,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet, conv1x1
 
-BACKBONES = {
-    'resnet18': (BasicBlock, (2, 2, 2, 2), False),
-    'resnet50': (Bottleneck, (3, 4, 6, 3), True),
-    'resnet101': (Bottleneck, (3, 4, 23, 3), True),
-}
-
 
 class Backbone(ResNet):
     """A ResNet without pooling and classifier, layer4 dilated instead of strided.
 
     Args:
-        name: one of ``BACKBONES``.
+        block: torchvision's residual block.
+        layers: blocks in each of the four layers.
+        deep_stem: three convolutions instead of one.
         norm_layer: the normalisation, a callable of the channel count.
         grad_checkpoint: keep only what goes into each residual block, and compute the block again in the backward pass.
 
@@ -32,10 +29,14 @@ class Backbone(ResNet):
         low_channels, high_channels: channels of the two maps that ``forward`` returns.
     """
 
-    def __init__(self, name: str, norm_layer=nn.BatchNorm2d, grad_checkpoint: bool = False):
-        if name not in BACKBONES:
-            raise ValueError(f'backbone = {name!r}: choose one of {", ".join(BACKBONES)}')
-        block, layers, deep_stem = BACKBONES[name]
+    def __init__(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        layers: Sequence[int],
+        deep_stem: bool,
+        norm_layer=nn.BatchNorm2d,
+        grad_checkpoint: bool = False,
+    ):
         super().__init__(block, list(layers), norm_layer=norm_layer)
         del self.fc, self.avgpool
         if deep_stem:
@@ -102,3 +103,12 @@ def _recomputing(block: nn.Module) -> Iterator[None]:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked -= 1
+
+
+# What makes a backbone, by name; called with norm_layer and grad_checkpoint. It gives two maps of an image, of stride 4
+# and 16, and their channels as low_channels and high_channels.
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    'resnet18': partial(Backbone, BasicBlock, (2, 2, 2, 2), False),
+    'resnet50': partial(Backbone, Bottleneck, (3, 4, 6, 3), True),
+    'resnet101': partial(Backbone, Bottleneck, (3, 4, 23, 3), True),
+}

@@ -165,7 +165,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Raises UserError for values that cannot work, before anything is read or written."""
     from furnace.base_model import BACKBONES, source_problem
     from furnace.engine.precision import AMP
-    from furnace.seg_opr.pseudo import METHODS
+    from furnace.seg_opr.pseudo import TARGETS
 
     def choice(name: str, options: Iterable) -> None:
         options = list(options)
@@ -192,7 +192,7 @@ def check(config: Mapping[str, Any]) -> None:
             raise UserError(f'{name} = {config[name]!r}: must be a list of {form}')
 
     choice('backbone', BACKBONES)
-    choice('method', METHODS)
+    choice('method', [*TARGETS, 'supervised'])
     choice('background', [255])
     choice('amp', ['auto', *AMP])
     for name in ('compile', 'grad_checkpoint', 'deterministic'):

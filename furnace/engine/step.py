@@ -10,7 +10,7 @@ from torch import Tensor
 from furnace.engine.distributed import ALONE, World
 from furnace.seg_opr.cutmix import mix
 from furnace.seg_opr.loss import CrossEntropy
-from furnace.seg_opr.pseudo import Target, co_occurrence, disagreement, predict, pseudo_loss, targets
+from furnace.seg_opr.pseudo import TARGETS, Target, co_occurrence, disagreement, predict, pseudo_loss
 
 
 class Taught(NamedTuple):
@@ -44,7 +44,7 @@ class Step:
         network: gives logits by ``network(images, step=k)`` for branch k; in train mode.
         num_classes: channels of the logits.
         criterion: supervised loss, given by its numerator and denominator, see ``CrossEntropy.sums``.
-        method: see ``furnace.seg_opr.pseudo.METHODS``.
+        method: one of ``furnace.seg_opr.pseudo.TARGETS``, or 'supervised'.
         unsup_weight: λ.
         reweight: weight the pseudo labels with the teachers' confidence.
         world: adds up over the processes.
@@ -98,7 +98,7 @@ class Step:
             N = self.world.sum(co_occurrence(p1, p2, self.num_classes))
             w, logged['overlap'] = disagreement(N)
             mixed = u0 if u1 is None else mix(u0, u1, mask)
-            pair = targets(self.method, p1, p2, c1, c2, w, self.reweight)
+            pair = TARGETS[self.method](p1, p2, c1, c2, w, self.reweight)
             self.watch(Taught(u0, u1, mixed, p1, p2, c1, c2, w, pair))
             for k, target in enumerate(pair, 1):
                 unsup = pseudo_loss(self.network(mixed, step=k), target)

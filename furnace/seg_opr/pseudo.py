@@ -4,6 +4,7 @@ Symbols as in the paper: p_k and c_k are label and confidence of branch k's teac
 the two, w the class-wise disagreement. All are functions of tensors on one device, and what they return stays there.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -69,28 +70,31 @@ def cpcl_targets(
     )
 
 
-def cps_targets(p1: Tensor, p2: Tensor) -> tuple[Target, Target]:
+def intersection_targets(*args) -> tuple[Target, Target]:
+    """Both students learn CPCL's intersection."""
+    inter, _ = cpcl_targets(*args)
+    return inter._replace(name='inter_1'), inter._replace(name='inter_2')
+
+
+def union_targets(*args) -> tuple[Target, Target]:
+    """Both students learn CPCL's union."""
+    _, union = cpcl_targets(*args)
+    return union._replace(name='union_1'), union._replace(name='union_2')
+
+
+def cps_targets(p1: Tensor, p2: Tensor, *_) -> tuple[Target, Target]:
     """Cross pseudo supervision (Chen et al., CVPR 2021): each student learns the other's label, unweighted."""
     return Target('cps_1', p2, None), Target('cps_2', p1, None)
 
 
-METHODS = ('cpcl', 'cps', 'supervised', 'intersection', 'union')
-
-
-def targets(
-    method: str, p1: Tensor, p2: Tensor, c1: Tensor, c2: Tensor, w: Tensor, reweight: bool = True
-) -> tuple[Target, Target]:
-    """What branch 1 and branch 2 learn from the unlabelled images under ``method`` (one of ``METHODS``)."""
-    if method == 'cps':
-        return cps_targets(p1, p2)
-    inter, union = cpcl_targets(p1, p2, c1, c2, w, reweight)
-    if method == 'cpcl':
-        return inter, union
-    if method == 'intersection':
-        return inter._replace(name='inter_1'), inter._replace(name='inter_2')
-    if method == 'union':
-        return union._replace(name='union_1'), union._replace(name='union_2')
-    raise ValueError(f'method = {method!r}: has no pseudo labels; choose one of {", ".join(METHODS)}')
+# What branch 1 and branch 2 learn from the unlabelled images, by ``C.method``: functions of p1, p2, c1, c2, w and
+# reweight as ``cpcl_targets``. 'supervised' learns nothing from them.
+TARGETS: dict[str, Callable[..., tuple[Target, Target]]] = {
+    'cpcl': cpcl_targets,
+    'cps': cps_targets,
+    'intersection': intersection_targets,
+    'union': union_targets,
+}
 
 
 def pseudo_loss(logits: Tensor, target: Target) -> Tensor:

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from furnace.base_model.resnet import Backbone
+from furnace.base_model.resnet import BACKBONES
 from furnace.base_model.weights import load_file
 from furnace.base_model.weights.__main__ import main
 from furnace.base_model.weights.names import backbone_name
@@ -21,7 +21,7 @@ STEM = {'conv1.0': 'stem.0', 'conv1.1': 'stem.1', 'conv1.3': 'stem.3', 'conv1.4'
 def state():
     """resnet50 in this project's names: true shapes, each tensor of one number of its own, stored once."""
     with torch.device('meta'):
-        shapes = {name: value.shape for name, value in Backbone('resnet50').state_dict().items()}
+        shapes = {name: value.shape for name, value in BACKBONES['resnet50']().state_dict().items()}
     return {name: torch.tensor(float(i)).expand(shape) for i, (name, shape) in enumerate(shapes.items())}
 
 

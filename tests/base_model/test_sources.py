@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from huggingface_hub import constants
 
 from furnace.base_model import DualNetwork, load_pretrained
-from furnace.base_model.resnet import Backbone
+from furnace.base_model.resnet import BACKBONES
 from furnace.base_model.weights import sources
 from furnace.base_model.weights.files import load_file
 from furnace.base_model.weights.sources import fetch
@@ -69,7 +69,7 @@ def test_hub_cache_serves_without_a_network(hub, revision, ref):
 def test_hub_file_fills_both_backbones(hub):
     """A whole ResNet-18 as timm names it, in half precision and without batch counters."""
     backbones = [branch.backbone for branch in DualNetwork(3, 'resnet18').branches]
-    state = {name: value.half() + 1 for name, value in Backbone('resnet18').state_dict().items() if value.ndim}
+    state = {name: value.half() + 1 for name, value in BACKBONES['resnet18']().state_dict().items() if value.ndim}
     put(hub, 'half', 'c' * 40, {**state, 'fc.weight': torch.rand(3, 512)})
     line = load_pretrained(backbones, f'hf:{REPOSITORY}@half', 'resnet18')
     assert line.startswith(f'hf:{REPOSITORY}@half (') and line.endswith('), without fc')

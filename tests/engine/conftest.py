@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from tiny import COLORS, DEMO, NAMES, SETTINGS, Demo, told
 from torchvision.models.resnet import BasicBlock
 
 from furnace.base_model import BACKBONES, DualNetwork, load_file
+from furnace.base_model.resnet import Backbone
 from furnace.engine import checkpoint
 from furnace.engine.config import ENVIRONMENT, load_config, plain
 from furnace.engine.guard import Record
@@ -119,7 +121,7 @@ def no_checkpoints(monkeypatch):
     monkeypatch.setattr(checkpoint, 'save_also_as', lambda path, name: None)
 
 
-SHALLOW = (BasicBlock, (1, 1, 1, 1), False)
+SHALLOW = partial(Backbone, BasicBlock, (1, 1, 1, 1), False)
 
 
 @pytest.fixture(scope='session')

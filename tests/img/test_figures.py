@@ -3,6 +3,7 @@
 import re
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from tiny import COLORS, SETTINGS, Demo
 from torchvision.models.resnet import BasicBlock
 
 from furnace.base_model import BACKBONES, DualNetwork
+from furnace.base_model.resnet import Backbone
 from furnace.datasets.classes import Classes
 from furnace.engine import step
 from furnace.engine.config import load_config
@@ -99,7 +101,7 @@ def tiny(tmp_path_factory):
     demo = Demo(root)
     torch.manual_seed(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, 'resnet18', (BasicBlock, (1, 1, 1, 1), False))
+        patch.setitem(BACKBONES, 'resnet18', partial(Backbone, BasicBlock, (1, 1, 1, 1), False))
         network = DualNetwork(3, 'resnet18')
         torch.save({'model': network.state_dict(), 'iteration': 3}, root / 'x.pth')
         overrides = [f'{name}={value}' for name, value in {**SETTINGS, 'dataset_path': demo.data}.items()]

@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from furnace.seg_opr.cutmix import mix
 from furnace.seg_opr.pseudo import (
     IGNORE,
+    TARGETS,
     co_occurrence,
     cpcl_targets,
     cps_targets,
     disagreement,
     predict,
     pseudo_loss,
-    targets,
 )
 
 
@@ -117,15 +117,10 @@ def test_cps_trains_each_branch_on_the_other():
 
 @pytest.mark.parametrize('method', ['intersection', 'union'])
 def test_ablations_give_both_branches_the_same_labels(method):
-    one, two = targets(method, *tiny())
+    one, two = TARGETS[method](*tiny())
     assert torch.equal(one.label, two.label)
     assert torch.equal(one.label, cpcl_targets(*tiny())[method == 'union'].label)
     assert one.name != two.name
-
-
-def test_supervised_has_no_pseudo_labels():
-    with pytest.raises(ValueError, match='supervised'):
-        targets('supervised', *tiny())
 
 
 def test_no_gradient_reaches_the_teachers():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from furnace.base_model.resnet import BACKBONES, Backbone
+from furnace.base_model.resnet import BACKBONES
 from furnace.base_model.weights.load import load_pretrained
 from furnace.utils.errors import UserError
 
@@ -40,7 +40,7 @@ def convert(src: str, dst: Path, backbone: str, force: bool = False) -> str:
         raise UserError(f'{dst.parent}: no such folder; make it first')
     if os.path.lexists(dst) and not force:
         raise UserError(f'{dst}: is there already; --force replaces it')
-    network = Backbone(backbone)
+    network = BACKBONES[backbone]()
     loaded = load_pretrained([network], src, backbone)
     content = io.BytesIO()
     torch.save(dict(network.state_dict()), content)

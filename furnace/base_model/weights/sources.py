@@ -37,7 +37,9 @@ def source_problem(source: str | os.PathLike, backbone: str) -> str | None:
     if source.startswith('hf:') and not HUB.fullmatch(source):
         return 'a name on the hub has the form hf:OWNER/NAME or hf:OWNER/NAME@REVISION'
     if source == 'torchvision' and backbone not in TORCHVISION:
-        return f'its {backbone} has another stem than this one; use {DEEP_STEM[backbone]}'
+        if backbone in DEEP_STEM:
+            return f'its {backbone} has another stem than this one; use {DEEP_STEM[backbone]}'
+        return f'knows weights for {", ".join(TORCHVISION)} alone; give {backbone} a file'
     return None
 
 
