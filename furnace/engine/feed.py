@@ -11,6 +11,7 @@ from furnace.datasets.normalize import Normalize
 from furnace.datasets.train_set import Batch, TrainSet, batches
 from furnace.engine.config import Config
 from furnace.engine.distributed import World
+from furnace.engine.precision import training_format
 from furnace.seg_opr.cutmix import draw_boxes, paint_masks
 
 
@@ -28,6 +29,7 @@ class Feed:
         self.config, self.data, self.device, self.world = config, data, device, world
         self.size = (config.image_height, config.image_width)
         self.normalize = Normalize(config.image_mean, config.image_std).to(device)
+        self.memory_format = training_format(config, device)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Those of iterations ``start`` … ``stop`` - 1, on the device."""
@@ -58,13 +60,16 @@ class Feed:
 
     def inputs(self, batch: Batch) -> list[Tensor]:
         """x, y and, as the method needs them, u0, u1 and the CutMix mask, normalised; see ``Step``."""
-        inputs = [self.normalize(batch.x, batch.x_inside), batch.y.long()]
+        inputs = [self._normalized(batch.x, batch.x_inside), batch.y.long()]
         if batch.u0 is not None:
-            inputs.append(self.normalize(batch.u0, batch.u0_inside))
+            inputs.append(self._normalized(batch.u0, batch.u0_inside))
         if batch.u1 is not None:
             mask = paint_masks(batch.boxes, self.size, invert=not self.config.cutmix_boxmask_no_invert)
-            inputs += [self.normalize(batch.u1, batch.u1_inside), mask]
+            inputs += [self._normalized(batch.u1, batch.u1_inside), mask]
         return inputs
+
+    def _normalized(self, images: Tensor, inside: Tensor) -> Tensor:
+        return self.normalize(images, inside).contiguous(memory_format=self.memory_format)
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:

@@ -23,7 +23,7 @@ from furnace.engine.devices import choose_devices
 from furnace.engine.distributed import World, joined, launch, local_place, restarted, run_id, synchronized
 from furnace.engine.evaluator import Evaluator
 from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
-from furnace.engine.precision import place, set_up
+from furnace.engine.precision import place, set_up, training_format
 from furnace.engine.resume import restore
 from furnace.engine.trainer import Trainer
 from furnace.engine.validation import Validation
@@ -101,7 +101,7 @@ def _train(
         if found is None and C.pretrained_model:
             backbones = [branch.backbone for branch in network.branches]
             weights = load_pretrained(backbones, C.pretrained_model, C.backbone)
-        network = place(synchronized(network, device, world), device)
+        network = place(synchronized(network, device, world), device, training_format(C, device))
         validation = None
         if watched:
             part = EvalSet(watched[world.rank :: world.size], C.num_classes)

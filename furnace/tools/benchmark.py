@@ -17,12 +17,18 @@ from pathlib import Path
 import torch
 
 from furnace.engine.logger import make_folder
-from furnace.tools.bench import data, evaluation, memory, plain, step
+from furnace.tools.bench import data, evaluation, memory, plain, profile, step
 from furnace.tools.bench.measure import Row, machine, table
 from furnace.tools.bench.recipes import RECIPES, Plan
 from furnace.utils.errors import RunError, UserError
 
-PARTS = {'data': data.rows, 'memory': memory.rows, 'step': step.rows, 'eval': evaluation.rows}
+PARTS = {
+    'data': data.rows,
+    'memory': memory.rows,
+    'step': step.rows,
+    'profile': profile.rows,
+    'eval': evaluation.rows,
+}
 QUICK = {
     'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 65, 'step_side': 33, 'waits': 1,
     'list_lengths': (100, 100_000),

@@ -115,6 +115,9 @@ def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int
     with open(log / 'output.txt', 'ab') as output:
         environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
         status = subprocess.call(command, cwd=plan.experiment, stdout=output, stderr=output, env=environment)
+    spent = log / 'seconds.txt'  # of every attempt
+    with open(spent, 'a', encoding='utf-8') as file:
+        file.write(f'{time.monotonic() - begin}\n')
     if status:
         *_, said = ['', *(log / 'output.txt').read_text(encoding='utf-8', errors='replace').splitlines()]
         raise RunError(f'{run}: train.py ended with status {status}: {said} (all of it: {log / "output.txt"})')
@@ -122,7 +125,7 @@ def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int
     return {
         **run._asdict(),
         'overrides': plan.overrides(run),
-        'seconds': round(time.monotonic() - begin, 1),
+        'seconds': round(sum(map(float, spent.read_text(encoding='utf-8').split())), 1),
         'machine': machine(device) | {'torch_threads': threads},
         'scores': [json.loads(line) for line in (log / SCORES).read_text(encoding='utf-8').splitlines()],
         'losses': losses,

@@ -33,17 +33,27 @@ def peak_of(device_name: str) -> float | None:
     return next((peak for name, peak in PEAKS.items() if name in device_name), None)
 
 
+def configured(plan: Plan, recipe: Recipe, batch: int | None = None) -> tuple[Config, str]:
+    """The iteration that is measured, and its name: the recipe's own on a GPU, a small one on the CPU.
+
+    Args:
+        batch: images, instead of those of the recipe.
+    """
+    overrides = ['amp=auto']
+    if plan.device.type != 'cuda':
+        side, batch = plan.step_side, batch or 2
+        overrides = ['amp=off', f'backbone={plan.backbone}', f'image_height={side}', f'image_width={side}']
+    C = recipe.config(*overrides, *([f'batch_size={batch}'] if batch else []))
+    kind = {'bf16': 'bfloat16', 'off': 'float32'}[choose_amp(C.amp, plan.device)]
+    return C, f'{recipe.name}: {C.backbone}, batch {C.batch_size}, {C.image_height}², {kind}'
+
+
 def _steps(plan: Plan, recipe: Recipe) -> list[Row]:
-    device, overrides = plan.device, ('amp=auto',)
+    device, found, batch = plan.device, [], None
     on_gpu = device.type == 'cuda'
-    if not on_gpu:
-        side = plan.step_side
-        overrides = 'amp=off', f'backbone={plan.backbone}', f'image_height={side}', f'image_width={side}'
-    batch, found = recipe.config().batch_size if on_gpu else 2, []
     while True:
-        C = recipe.config(*overrides, f'batch_size={batch}')
-        kind = {'bf16': 'bfloat16', 'off': 'float32'}[choose_amp(C.amp, device)]
-        title = f'{recipe.name}: {C.backbone}, batch {batch}, {C.image_height}², {kind}'
+        C, title = configured(plan, recipe, batch)
+        batch = C.batch_size
         work = Work(C, device)
         calls = {'ours': work.ours, 'plain': work.plain}
         if on_gpu:

@@ -12,7 +12,7 @@ from furnace.engine.command import build_network
 from furnace.engine.compiling import compile_training
 from furnace.engine.config import Config
 from furnace.engine.lr import param_groups
-from furnace.engine.precision import autocast, choose_amp, place
+from furnace.engine.precision import autocast, choose_amp, place, training_format
 from furnace.engine.trainer import Trainer
 from furnace.seg_opr.cutmix import draw_boxes
 from furnace.seg_opr.loss import CITYSCAPES_WEIGHTS, CrossEntropy, OhemCrossEntropy
@@ -35,7 +35,7 @@ class Work:
     def trainer(self) -> Trainer:
         C = self.config
         torch.manual_seed(0)
-        network = place(build_network(C), self.device).train()
+        network = place(build_network(C), self.device, training_format(C, self.device)).train()
         if C.compile:
             for branch in network.branches:
                 compile_training(branch, print)

@@ -1,0 +1,52 @@
+"""Where the time of a training iteration goes: shares of its kinds of work, by PyTorch's profiler."""
+
+import re
+from collections import Counter
+
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+from furnace.tools.bench.measure import Row, Spread, synchronize
+from furnace.tools.bench.recipes import Plan
+from furnace.tools.bench.step import configured
+from furnace.tools.bench.work import Work
+
+# The first that an operator's name matches.
+KINDS = {
+    'convolutions': r'conv',
+    'BatchNorm': r'batch_norm',
+    'SGD': r'sgd|zero_grad',
+    'copies and casts': r'aten::(copy_|_to_copy|clone|contiguous)',
+    'resizing': r'upsample',
+    'losses, labels, confidence': r'softmax|logsumexp|nll|max|where|exp|gather|hist|index',
+    'rest': r'',
+}
+
+
+def kind_of(operator: str) -> str:
+    return next(kind for kind, pattern in KINDS.items() if re.search(pattern, operator, re.IGNORECASE))
+
+
+def rows(plan: Plan) -> list[Row]:
+    return [row for recipe in plan.recipes for row in _shares(plan, recipe)]
+
+
+def _shares(plan: Plan, recipe) -> list[Row]:
+    C, title = configured(plan, recipe)
+    work = Work(C, plan.device)
+    for _ in range(2):
+        work.ours()
+    on_gpu = plan.device.type == 'cuda'
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    times = Counter()
+    with profile(activities=activities) as profiled:
+        work.ours()
+        synchronize(plan.device)
+    for event in profiled.key_averages():
+        if event.device_type == DeviceType.CPU:  # an operator, with what it started on the device
+            times[kind_of(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+    whole = sum(times.values())
+    note = f'of {whole / 1e6:.3g} s {"on the GPU" if on_gpu else "while profiling"}'
+    return [
+        Row('profile', f'{kind}, {title}', '%', Spread.of([100 * times[kind] / whole]), note=note) for kind in KINDS
+    ]
