@@ -1,5 +1,6 @@
 """The scripts that draw the README's figures."""
 
+import json
 import re
 import runpy
 import sys
@@ -20,6 +21,7 @@ from furnace.datasets.classes import Classes
 from furnace.engine import step
 from furnace.engine.config import load_config
 from furnace.seg_opr.loss import CrossEntropy
+from furnace.tools.study import Run
 from furnace.utils.errors import UserError
 from furnace.utils.panels import save, shown
 
@@ -175,3 +177,32 @@ def test_mistakes_are_one_line(monkeypatch, capsys, tiny, tmp_path, name, argume
     assert stderr.startswith(f'error: {says}')
     assert stderr.count('\n') == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# --- charts of results -----------------------------------------------------------------------------------------------
+
+
+def test_results_are_means_over_the_seeds_and_their_range():
+    pytest.importorskip('matplotlib')
+    script = runpy.run_path(str(IMG / 'results.py'))
+    scores = {('A', 8, 1): (0.1, 0.3), ('A', 8, 2): (0.2, 0.5), ('B', 8, 1): (0.4, 0.4), ('A', 4, 1): (0.6, 0.7)}
+    rows = {
+        Run(*key): {'scores': [{'iteration': 10 * (i + 1), 'mean_iou': value} for i, value in enumerate(values)]}
+        for key, values in scores.items()
+    }
+    figure = script['draw'](rows)
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ['1/8 of the labels', '1/4 of the labels']
+    np.testing.assert_allclose(first.lines[0].get_xydata(), [(10, 15), (20, 40)])
+    np.testing.assert_allclose(first.lines[1].get_ydata(), [40, 40])
+    assert first.lines[0].get_color() == second.lines[0].get_color() != first.lines[1].get_color()
+    band = first.collections[0].get_paths()[0].vertices
+    assert {(10.0, 10.0), (10.0, 20.0), (20.0, 30.0), (20.0, 50.0)} <= {tuple(map(float, p)) for p in band.round(6)}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ['A', 'B']
+
+
+def test_a_study_without_runs_has_no_chart(monkeypatch, tmp_path, capsys):
+    plan = {'experiment': 'exp_demo', 'settings': {'lr': 1}, 'variants': {'A': {}}, 'ratios': [8], 'seeds': [1]}
+    (tmp_path / 'plan.json').write_text(json.dumps(plan))
+    assert run(monkeypatch, 'results.py', tmp_path / 'plan.json', tmp_path / 'x.png') == 2
+    assert 'holds no run of this plan yet' in capsys.readouterr().err
