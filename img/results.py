@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from furnace.tools.plot import COLORS, DASHES
-from furnace.tools.study import Plan, Run
+from furnace.tools.study.plan import Plan, Run
 from furnace.utils.errors import UserError
 
 if TYPE_CHECKING:

@@ -36,16 +36,14 @@ def table(columns: list[tuple[str, dict[str, float | None]]]) -> str:
     body = [
         [name, *('–' if rows.get(name) is None else f'{100 * rows[name]:.2f}' for _, rows in columns)] for name in names
     ]
-    head = ['%', *(heading for heading, _ in columns)]
-    widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
-    lines = [
-        [head[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(head[1:], widths[1:], strict=True))],
-        ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])],
-        *(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-            for row in body
-        ),
-    ]
+    return markdown([['%', *(heading for heading, _ in columns)], *body])
+
+
+def markdown(cells: list[list[str]]) -> str:
+    """A Markdown table of rows, the first of which is its head; numbers, from the second column on, to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
+    lines.insert(1, ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])])
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 

@@ -21,7 +21,7 @@ from furnace.datasets.classes import Classes
 from furnace.engine import step
 from furnace.engine.config import load_config
 from furnace.seg_opr.loss import CrossEntropy
-from furnace.tools.study import Run
+from furnace.tools.study.plan import Run
 from furnace.utils.errors import UserError
 from furnace.utils.panels import save, shown
 

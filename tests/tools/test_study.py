@@ -5,8 +5,12 @@ import json
 import pytest
 from tiny import SETTINGS, write_data
 
-from furnace.tools import study
-from furnace.tools.study import Plan, Run, by_class, by_ratio, differences, main, spread
+from furnace.engine.devices import parse_devices
+from furnace.tools.study import train
+from furnace.tools.study.__main__ import main
+from furnace.tools.study.plan import ROOT, Plan, Run
+from furnace.tools.study.tables import best, by_class, by_ratio, differences, last, spread, tables
+from furnace.utils.errors import RunError
 
 SHORT = {'nepochs': 2, 'niters_per_epoch': 1, 'eval_every': 1}
 VARIANTS = {'supervised': {'method': 'supervised'}, 'CPCL': {'method': 'cpcl'}}
@@ -21,7 +25,7 @@ def write_plan(folder, **changes):
 
 def row(run, last, best=None, iou=None):
     scores = [{'mean_iou': value, 'iou': iou} for value in (best or last, last)]
-    return {**run._asdict(), 'scores': scores, 'seconds': 1800}
+    return {**run._asdict(), 'scores': scores, 'seconds': 1800, 'machine': {'device': 'A GPU', 'cpu': 'a CPU'}}
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def test_a_study(tmp_path, capsys, told):
     assert main(['tables', str(path)]) == 0
     text = capsys.readouterr().out
     assert f'| CPCL        | {100 * rows[-1]["scores"][-1]["mean_iou"]:.2f} |' in text
-    assert '| left ' in text and '2 runs, 1 seeds' in text
+    assert '| left ' in text and '2 runs, 0.0 hours of training on: ' in text
 
     assert 'run, CPCL, 1/2' not in text
     write_plan(tmp_path, settings=settings | {'lr': 0.5})
@@ -68,13 +72,13 @@ def test_a_study(tmp_path, capsys, told):
 def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeypatch):
     path = write_plan(tmp_path, variants={'one': {}, 'two': {}})
 
-    def train(plan, run, folder, device, threads):
+    def fake(plan, run, folder, device, threads):
         if run.variant == 'one':
-            raise study.RunError(f'{run}: train.py ended with status 2')
+            raise RunError(f'{run}: train.py ended with status 2')
         (folder / run.folder / 'snapshot').mkdir(parents=True)
         return row(run, 0.5)
 
-    monkeypatch.setattr(study, 'train', train)
+    monkeypatch.setattr(train, 'train', fake)
     assert main(['run', str(path), '--logs', str(tmp_path / 'logs')]) == 1
     output = capsys.readouterr()
     assert output.err == 'error: 1 of 2 runs failed; the first: one, 1/2, seed 1: train.py ended with status 2\n'
@@ -86,8 +90,8 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeyp
 
 def test_why_a_run_failed_is_told(tmp_path):
     plan = Plan(write_plan(tmp_path, settings=SHORT | {'dataset_path': str(tmp_path / 'nothing')}))
-    with pytest.raises(study.RunError, match=r'status 2: error: .*nothing.*no such file.*CPCL_1-2_1/output\.txt'):
-        study.train(plan, Run('CPCL', 2, 1), tmp_path, study.parse_devices('cpu')[0], 1)
+    with pytest.raises(RunError, match=r'status 2: error: .*nothing.*no such file.*CPCL_1-2_1/output\.txt'):
+        train.train(plan, Run('CPCL', 2, 1), tmp_path, parse_devices('cpu')[0], 1)
 
 
 ROWS = {
@@ -101,10 +105,13 @@ ROWS = {
 
 
 def test_means_and_spread():
-    assert by_ratio(ROWS, study.last)[:2] == [['mean IoU, %', '1/8', '1/4'], ['A', '31.00 ± 1.41', '50.00']]
-    assert by_ratio(ROWS, study.best)[1] == ['A', '38.00 ± 2.83', '50.00']
-    assert by_ratio(ROWS, study.last)[2][2] == '–'
-    assert spread([]) == '–'
+    assert by_ratio(ROWS, last)[:2] == [
+        ['mean IoU, %', '1/8', '1/4'],
+        ['A', '31.00 ± 1.41 (2 of 3)', '50.00 (1 of 3)'],
+    ]
+    assert by_ratio(ROWS, best)[1] == ['A', '38.00 ± 2.83 (2 of 3)', '50.00 (1 of 3)']
+    assert by_ratio(ROWS, last)[2][1:] == ['52.33 ± 32.62', '–']
+    assert spread([0.5], 1) == '50.00'
 
 
 def test_differences_are_those_of_the_same_seed():
@@ -116,8 +123,8 @@ def test_differences_are_those_of_the_same_seed():
 def test_classes_that_are_not_there_do_not_count():
     assert by_class(ROWS, 8) == [
         ['IoU at 1/8, %', 'A', 'B'],
-        ['sky', '60.00 ± 14.14', '50.00 ± 0.00'],
-        ['car', '20.00', '25.00 ± 0.00'],
+        ['sky', '60.00 ± 14.14 (2 of 3)', '50.00 ± 0.00'],
+        ['car', '20.00 (1 of 3)', '25.00 ± 0.00'],
     ]
 
 
@@ -144,3 +151,10 @@ def test_mistakes_in_the_arguments(tmp_path, told):
     assert 'cannot be read as a plan' in told('tables', tmp_path / 'nothing.json')
     path.with_suffix('.jsonl').write_text('{"variant": "CPCL"}\n')
     assert 'line 1 is no run of a study' in told('tables', path)
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'docs' / 'results').glob('*.jsonl')), ids=lambda path: path.stem)
+def test_the_published_tables_are_those_of_the_logs(path):
+    published = (ROOT / 'docs' / 'results.md').read_text(encoding='utf-8')
+    for part in tables(Plan(path.with_suffix('.json')), None, None).split('\n\n'):
+        assert part in published

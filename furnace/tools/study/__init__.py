@@ -1,0 +1,1 @@
+"""Studies: methods compared over label ratios and seeds."""

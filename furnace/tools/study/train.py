@@ -1,0 +1,85 @@
+"""Training the runs of a study, and adding them to its results."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import torch
+
+from furnace.engine.curves import LOSSES, SCORES
+from furnace.tools.bench.measure import machine
+from furnace.tools.same_losses import read_losses
+from furnace.tools.study.plan import Plan, Run
+from furnace.tools.study.tables import best, last
+from furnace.utils.errors import RunError
+
+DIGITS = 5  # significant ones of a loss in the results
+
+
+def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int) -> dict:
+    """Train one run in a process of its own, going on where an earlier one was stopped.
+
+    Raises:
+        RunError: it failed.
+    """
+    log = folder / run.folder
+    log.mkdir(parents=True, exist_ok=True)
+    which = 'cpu' if device.type == 'cpu' else str(device.index)
+    command = [sys.executable, 'train.py', '-c', 'auto', '-d', which, *plan.overrides(run), f'log_dir={log}']
+    begin = time.monotonic()
+    with open(log / 'output.txt', 'ab') as output:
+        environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
+        status = subprocess.call(command, cwd=plan.experiment, stdout=output, stderr=output, env=environment)
+    spent = log / 'seconds.txt'  # of every attempt
+    with open(spent, 'a', encoding='utf-8') as file:
+        file.write(f'{time.monotonic() - begin}\n')
+    if status:
+        *_, said = ['', *(log / 'output.txt').read_text(encoding='utf-8', errors='replace').splitlines()]
+        raise RunError(f'{run}: train.py ended with status {status}: {said} (all of it: {log / "output.txt"})')
+    losses = [{name: float(f'{value:.{DIGITS}g}') for name, value in row.items()} for row in read_losses(log / LOSSES)]
+    return {
+        **run._asdict(),
+        'overrides': plan.overrides(run),
+        'seconds': round(sum(map(float, spent.read_text(encoding='utf-8').split())), 1),
+        'machine': machine(device) | {'torch_threads': threads},
+        'scores': [json.loads(line) for line in (log / SCORES).read_text(encoding='utf-8').splitlines()],
+        'losses': losses,
+    }
+
+
+def train_all(plan: Plan, runs: list[Run], folder: Path, device: torch.device, jobs: int, keep: bool) -> list[str]:
+    """Train ``runs``, ``jobs`` side by side, and append each to the results when it is done.
+
+    Returns:
+        What is to be said of those that failed.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    failures = []
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        futures = {pool.submit(train, plan, run, folder, device, threads): run for run in runs}
+        for done, future in enumerate(as_completed(futures), 1):
+            run = futures[future]
+            try:
+                row = future.result()
+            except RunError as error:
+                failures.append(str(error))
+                print(f'{done}/{len(runs)} {error}', flush=True)
+                continue
+            with open(plan.results, 'a', encoding='utf-8') as file:
+                file.write(json.dumps(row) + '\n')
+            if not keep:
+                shutil.rmtree(folder / run.folder / 'snapshot')
+            print(
+                f'{done}/{len(runs)} {run}: mean IoU {100 * last(row):.2f}, best {100 * best(row):.2f}, '
+                f'{row["seconds"]:.0f} s',
+                flush=True,
+            )
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return failures
