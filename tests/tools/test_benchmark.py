@@ -14,7 +14,7 @@ from torch import nn
 
 from furnace.datasets.images import read_image
 from furnace.tools import benchmark
-from furnace.tools.bench import evaluation, measure, memory, plain, recipes, step, work
+from furnace.tools.bench import evaluation, measure, memory, plain, profile, recipes, step, work
 from furnace.tools.bench.measure import Row, Spread
 
 CPU = torch.device('cpu')
@@ -83,6 +83,12 @@ def test_every_part_for_every_recipe_in_the_table_and_the_json(tiny, tmp_path, c
         ):
             assert (part, what) in found
     assert {row['part'] for row in content['rows']} == set(benchmark.PARTS)
+    for recipe in recipes.RECIPES:
+        shares = [
+            row['ours']['median'] for row in content['rows'] if row['part'] == 'profile' and recipe in row['what']
+        ]
+        assert len(shares) == len(profile.KINDS) and sum(shares) == pytest.approx(100)
+        assert shares[0] > 1  # convolutions
     (saved,) = (row for row in content['rows'] if row['what'].startswith('saved activations'))
     assert 3 < saved['ratio'] <= 4.5  # four graphs against one
 
@@ -107,6 +113,22 @@ def test_saved_activations_by_hand():
     assert memory.most_saved(two_in_turn, held) == 8000
     assert memory.most_saved(two_at_once, held) == 12000
     assert memory.most_saved(lambda: network(x).sum().backward(), held) == 4000
+
+
+@pytest.mark.parametrize(
+    ('operator', 'kind'),
+    [
+        ('aten::mkldnn_convolution', 'convolutions'),
+        ('aten::cudnn_batch_norm_backward', 'BatchNorm'),
+        ('aten::_fused_sgd_', 'SGD'),
+        ('aten::copy_', 'copies and casts'),
+        ('aten::upsample_bilinear2d', 'resizing'),
+        ('aten::_log_softmax_backward_data', 'losses, labels, confidence'),
+        ('aten::add_', 'rest'),
+    ],
+)
+def test_kinds_of_work(operator, kind):
+    assert profile.kind_of(operator) == kind
 
 
 def test_calls_take_turns_after_a_warm_up():
