@@ -17,7 +17,7 @@ from furnace.datasets.eval_set import EvalSet, samples
 from furnace.datasets.normalize import Normalize
 from furnace.engine.config import Config
 from furnace.engine.distributed import ALONE, World
-from furnace.engine.inference import Inference, label_map
+from furnace.engine.inference import Inference
 from furnace.engine.precision import autocast, choose_amp
 from furnace.seg_opr.metric import confusion_matrix, labelled_iou, scores
 from furnace.utils.pictures import save_prediction
@@ -98,7 +98,7 @@ class Evaluator:
                 break
             image = sample.image.numpy()
             label = sample.label.to(self.device, non_blocking=True)
-            predictions = {branch: label_map(infer[branch](image)) for branch in branches}
+            predictions = {branch: infer[branch].labels(image) for branch in branches}
             for branch, prediction in predictions.items():
                 counts = confusion_matrix(prediction, label, classes)
                 confusion[branch] += counts

@@ -13,11 +13,11 @@ def confusion_matrix(prediction: Tensor, label: Tensor, num_classes: int) -> Ten
 
     Pixels whose label is not in 0 … C-1 (void) do not count. Integer tensors of one shape; predictions in 0 … C-1.
     """
-    # Void pixels get a row of their own, cut off afterwards: a masked selection would wait for the device.
-    row = label.flatten().int()
-    row = row.where((row >= 0) & (row < num_classes), num_classes)
-    index = row.mul_(num_classes).add_(prediction.flatten())
-    return count(index, (num_classes + 1) * num_classes)[: num_classes**2].view(num_classes, num_classes)
+    # Void pixels get a row before the first or after the last, cut off afterwards: a masked selection would wait for
+    # the device, and masks cost a CPU as much as the counting.
+    row = label.flatten().int().clamp(-1, num_classes)
+    index = row.add_(1).mul_(num_classes).add_(prediction.flatten())
+    return count(index, (num_classes + 2) * num_classes).view(-1, num_classes)[1:-1]
 
 
 @dataclass(frozen=True)

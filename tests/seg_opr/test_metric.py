@@ -33,6 +33,12 @@ def test_rows_are_true_classes():
     assert confusion_matrix(prediction, label, 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize('void', [-100, -2, -1, 3, 4, 255])
+def test_ids_that_are_no_class_do_not_count(void):
+    prediction, label = torch.tensor([[0, 1, 2, 2, 0]]), torch.tensor([[0, void, void, 2, void]])
+    assert confusion_matrix(prediction, label, 3).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
 def test_uint8_maps_do_not_overflow():
     label = torch.full((4, 4), 20, dtype=torch.uint8)
     assert confusion_matrix(label, label, 21)[20, 20] == 16

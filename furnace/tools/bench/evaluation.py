@@ -8,7 +8,7 @@ from furnace.datasets.images import read_pair
 from furnace.datasets.normalize import Normalize
 from furnace.engine.command import build_network
 from furnace.engine.config import Config
-from furnace.engine.inference import Inference, label_map
+from furnace.engine.inference import Inference
 from furnace.engine.precision import autocast, place
 from furnace.seg_opr.metric import confusion_matrix
 from furnace.tools.bench import plain
@@ -61,7 +61,7 @@ def _calls(C: Config, forward, plain_forward, image: np.ndarray, label: np.ndarr
     )
 
     def ours():
-        prediction = label_map(infer(image))
+        prediction = infer.labels(image)
         return confusion_matrix(prediction, torch.from_numpy(label).to(device), C.num_classes)
 
     return {
