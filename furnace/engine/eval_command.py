@@ -39,8 +39,12 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
     parser = argparse.ArgumentParser(
         prog='eval.py',
         description='Score checkpoints of this experiment on the validation list; or segment images (-i), or export.',
-        epilog='examples:  python eval.py -e last -s     python eval.py -e 20-34 -v     '
-        'python eval.py -e model.pth -d cpu     python eval.py -i photos film.mp4',
+        epilog='examples:\n'
+        '  python eval.py -e last -s\n'
+        '  python eval.py -e 20-34 -v\n'
+        '  python eval.py -e model.pth -d cpu\n'
+        '  python eval.py -i photos film.mp4',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser)
     parser.add_argument(

@@ -45,8 +45,11 @@ def train(
     parser = argparse.ArgumentParser(
         prog='train.py',
         description='Train the two networks of this experiment as config.py says.',
-        epilog='examples:  python train.py labeled_ratio=8     python train.py -c auto     '
-        'python train.py method=supervised log_dir=log/supervised',
+        epilog='examples:\n'
+        '  python train.py labeled_ratio=8\n'
+        '  python train.py -c auto\n'
+        '  python train.py method=supervised log_dir=log/supervised',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_common(parser)
     parser.add_argument(
