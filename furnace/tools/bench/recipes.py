@@ -57,7 +57,7 @@ class Plan:
     """of CPU measurements, as the sides; a GPU runs the recipes"""
     memory_side: int = 256
     step_side: int = 129
-    waits: int = 10
+    waits: int = 3
     """iterations with loader workers"""
 
     def items(self, recipe: Recipe) -> list[Item]:
