@@ -21,6 +21,7 @@ from furnace.tools.compare import main as compare
 from furnace.tools.plot import main as plot
 from furnace.tools.same_losses import main as same_losses
 from furnace.tools.same_losses import read_losses
+from furnace.tools.study.__main__ import main as study
 
 ROOT = Path(__file__).resolve().parents[2]
 README, *OTHERS = (
@@ -36,6 +37,7 @@ NEEDS = {
         '--lists CPS/DATA/pascal_voc/subset_train_aug',
         'python -m furnace.datasets.prepare camvid SOURCE DATA/camvid',
         'python -m furnace.tools.study run docs/results/camvid.json',
+        'python -m furnace.tools.study run docs/results/scenes.json --jobs 2',
     ],
     'GPUs or machines': [
         'make gpu',
@@ -212,17 +214,19 @@ def test_preparation(demo, tmp_path, capsys):
 TOOLS = {
     'python -m furnace.tools.plot exp_demo/log/supervised exp_demo/log -o curves.png': plot,
     'python -m furnace.tools.compare exp_demo/log/supervised/val_last.json exp_demo/log/val_last.json': compare,
+    'python -m furnace.tools.study tables docs/results/scenes.json': study,
 }
 
 
 @pytest.mark.parametrize('command', TOOLS)
-def test_tools(demo, trained, tmp_path, command):
+def test_tools(demo, trained, tmp_path, monkeypatch, command):
     if 'plot' in command:
         pytest.importorskip('matplotlib')
     log = shutil.copytree(trained, tmp_path / 'log', ignore=shutil.ignore_patterns('snapshot'))
     if 'val_last' in command:
         assert demo.call('eval.py', log, snapshot_dir=trained / 'snapshot').status == 0
     names = {'exp_demo/log/supervised': '', 'exp_demo/log': '', 'curves.png': 'curves.png'}
+    monkeypatch.chdir(ROOT)
     names |= {f'exp_demo/log/{folder}val_last.json': 'val_last.json' for folder in ('', 'supervised/')}
     assert run_module(TOOLS[command], command, {word: log / name for word, name in names.items()}) == 0
 
