@@ -67,6 +67,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
             print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
         status = 2 if isinstance(error, UserError) else 1
         if dist.is_initialized():  # its threads, which have had no farewell, may end Python's own exit with SIGABRT
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
         return status

@@ -16,6 +16,9 @@ SHORT = {'nepochs': 2, 'niters_per_epoch': 1, 'eval_every': 1}
 VARIANTS = {'supervised': {'method': 'supervised'}, 'CPCL': {'method': 'cpcl'}}
 
 
+OVERRIDES = ['nepochs=2', 'niters_per_epoch=1', 'eval_every=1', 'method=cpcl', 'labeled_ratio=2', 'seed=1']
+
+
 def write_plan(folder, **changes):
     path = folder / 'plan.json'
     plan = {'experiment': 'exp_demo', 'settings': SHORT, 'variants': VARIANTS, 'ratios': [2], 'seeds': [1]}
@@ -56,7 +59,7 @@ def test_a_study(tmp_path, capsys, told):
         assert 'seed=1' in found['overrides'] and 'labeled_ratio=2' in found['overrides']
         assert found['machine']['device'] == 'CPU' and found['seconds'] > 1
     # What is done is not trained again, and its checkpoints are not kept.
-    assert not list((tmp_path / 'logs').rglob('*.pth'))
+    assert not [*(tmp_path / 'logs').rglob('*.pth'), *(tmp_path / 'logs').rglob('seconds.txt')]
     assert main(train) == 0
     assert '0 runs to train, 2 done' in capsys.readouterr().out
     assert main(['tables', str(path)]) == 0
@@ -148,6 +151,8 @@ def test_mistakes_in_the_arguments(tmp_path, told):
     assert 'CPSL: ' in told('run', path, '--only', 'CPSL')
     assert '--jobs 0: ' in told('run', path, '--jobs', 0)
     assert 'holds no run of this plan yet' in told('tables', path)
+    path.with_suffix('.jsonl').write_text(json.dumps(row(Run('CPCL', 2, 1), 0.5) | {'overrides': OVERRIDES}) + '\n')
+    assert '--classes 8: the results have the ratios 2' in told('tables', path, '--classes', 8)
     assert 'cannot be read as a plan' in told('tables', tmp_path / 'nothing.json')
     path.with_suffix('.jsonl').write_text('{"variant": "CPCL"}\n')
     assert 'line 1 is no run of a study' in told('tables', path)

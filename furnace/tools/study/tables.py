@@ -82,6 +82,8 @@ def tables(plan: Plan, ratio: int | None, than: str | None) -> str:
     if not rows:
         raise UserError(f'{plan.results}: holds no run of this plan yet; python -m furnace.tools.study run {plan.path}')
     ratios = sorted({run.ratio for run in rows})
+    if ratio not in (None, *ratios):
+        raise UserError(f'--classes {ratio}: the results have the ratios {", ".join(map(str, ratios))}')
     parts = {
         'After the last epoch': by_ratio(rows, last),
         'The best epoch, chosen on the images it is scored on': by_ratio(rows, best),

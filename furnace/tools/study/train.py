@@ -41,11 +41,13 @@ def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int
     if status:
         *_, said = ['', *(log / 'output.txt').read_text(encoding='utf-8', errors='replace').splitlines()]
         raise RunError(f'{run}: train.py ended with status {status}: {said} (all of it: {log / "output.txt"})')
+    seconds = sum(map(float, spent.read_text(encoding='utf-8').split()))
+    spent.unlink()  # another training in this folder counts anew
     losses = [{name: float(f'{value:.{DIGITS}g}') for name, value in row.items()} for row in read_losses(log / LOSSES)]
     return {
         **run._asdict(),
         'overrides': plan.overrides(run),
-        'seconds': round(sum(map(float, spent.read_text(encoding='utf-8').split())), 1),
+        'seconds': round(seconds, 1),
         'machine': machine(device) | {'torch_threads': threads},
         'scores': [json.loads(line) for line in (log / SCORES).read_text(encoding='utf-8').splitlines()],
         'losses': losses,
