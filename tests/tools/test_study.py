@@ -1,9 +1,11 @@
 """Studies: what a plan says is trained once, and the tables are those of its results."""
 
 import json
+import shutil
+import signal
 
 import pytest
-from tiny import SETTINGS, write_data
+from tiny import DEMO, SETTINGS, write_data
 
 from furnace.engine.devices import parse_devices
 from furnace.tools.study import train
@@ -75,9 +77,9 @@ def test_a_study(tmp_path, capsys, told):
 def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeypatch):
     path = write_plan(tmp_path, variants={'one': {}, 'two': {}})
 
-    def fake(plan, run, folder, device, threads):
+    def fake(plan, run, folder, device, threads, processes):
         if run.variant == 'one':
-            raise RunError(f'{run}: train.py ended with status 2')
+            raise RunError('train.py ended with status 2')
         (folder / run.folder / 'snapshot').mkdir(parents=True)
         return row(run, 0.5)
 
@@ -94,7 +96,52 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeyp
 def test_why_a_run_failed_is_told(tmp_path):
     plan = Plan(write_plan(tmp_path, settings=SHORT | {'dataset_path': str(tmp_path / 'nothing')}))
     with pytest.raises(RunError, match=r'status 2: error: .*nothing.*no such file.*CPCL_1-2_1/output\.txt'):
-        train.train(plan, Run('CPCL', 2, 1), tmp_path, parse_devices('cpu')[0], 1)
+        train.train(plan, Run('CPCL', 2, 1), tmp_path, parse_devices('cpu')[0], 1, [])
+
+
+STOPS_THE_STUDY = """
+import os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'))
+signal.alarm(60)  # where nothing comes, the test fails
+os.kill(os.getppid(), signal.SIGTERM)
+signal.pause()
+"""
+
+
+def test_a_signal_stops_the_training_too(tmp_path, capsys):
+    (tmp_path / 'exp').mkdir()
+    shutil.copy(DEMO / 'config.py', tmp_path / 'exp')
+    (tmp_path / 'exp' / 'train.py').write_text(STOPS_THE_STUDY)
+    path = write_plan(tmp_path, experiment=str(tmp_path / 'exp'))
+    former = signal.getsignal(signal.SIGTERM)
+    assert main(['run', str(path), '-d', 'cpu', '--logs', str(tmp_path / 'logs')]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == 'stopped by SIGTERM; the same command goes on\n'
+    (output,) = tmp_path.rglob('output.txt')  # the second run is not begun
+    assert output.read_text() == 'saved\n'
+    assert path.with_suffix('.jsonl').read_text() == ''
+    assert signal.getsignal(signal.SIGTERM) is former
+
+
+def test_results_that_cannot_be_written_are_told_before_training(tmp_path, told):
+    path = write_plan(tmp_path)
+    path.with_suffix('.jsonl').mkdir()
+    assert 'plan.jsonl: cannot be written: Is a directory' in told('run', path, '--logs', tmp_path / 'logs')
+    assert not (tmp_path / 'logs').exists()
+
+
+def test_a_result_that_cannot_be_written_is_told_and_its_log_stays(tmp_path, capsys, monkeypatch):
+    path = write_plan(tmp_path, variants={'one': {}})
+
+    def fake(plan, run, folder, device, threads, processes):
+        (folder / run.folder / 'snapshot').mkdir(parents=True)
+        plan.results.unlink()
+        plan.results.mkdir()
+        return row(run, 0.5)
+
+    monkeypatch.setattr(train, 'train', fake)
+    assert main(['run', str(path), '--logs', str(tmp_path / 'logs')]) == 1
+    assert 'one, 1/2, seed 1: [Errno 21] Is a directory' in capsys.readouterr().err
+    assert len(list(tmp_path.glob('logs/*/snapshot'))) == 1
 
 
 ROWS = {

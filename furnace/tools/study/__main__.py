@@ -5,11 +5,14 @@ python -m furnace.tools.study tables docs/results/camvid.json
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from furnace.engine.config import load_config
 from furnace.engine.devices import parse_devices
+from furnace.engine.signals import Stopped
 from furnace.tools.study.plan import Plan
 from furnace.tools.study.tables import tables
 from furnace.tools.study.train import train_all
@@ -43,13 +46,22 @@ def main(arguments: list[str] | None = None) -> int:
         if args.command == 'tables':
             print(tables(plan, args.classes, args.than))
             return 0
-        return _run(plan, args)
+        former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return _run(plan, args)
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print('interrupted; the same command goes on', file=sys.stderr)
-        return 130
+    except Stopped as stopped:
+        print(f'{stopped}; the same command goes on', file=sys.stderr)
+        return 128 + stopped.number
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise Stopped(number)
 
 
 def _run(plan: Plan, args: argparse.Namespace) -> int:
@@ -63,6 +75,10 @@ def _run(plan: Plan, args: argparse.Namespace) -> int:
     for run in runs:  # all mistakes in the plan before hours of training
         if not load_config(plan.experiment / 'config.py', plan.overrides(run)).eval_every:
             raise UserError(f'{plan.path}: eval_every is 0; a study needs scores')
+    try:
+        plan.results.open('a').close()
+    except OSError as error:
+        raise UserError(f'{plan.results}: cannot be written: {error.strerror}') from None
     folder = (args.logs or plan.experiment / 'log' / plan.path.stem).absolute()
     print(f'{len(runs)} runs to train, {len(done)} done; logs: {folder}', flush=True)
     failures = train_all(plan, runs, folder, devices[0], args.jobs, args.keep_checkpoints)

@@ -19,10 +19,13 @@ from furnace.tools.study.tables import best, last
 from furnace.utils.errors import RunError
 
 DIGITS = 5  # significant ones of a loss in the results
+SPENT = 'seconds.txt'  # of every attempt
 
 
-def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int) -> dict:
-    """Train one run in a process of its own, going on where an earlier one was stopped.
+def train(
+    plan: Plan, run: Run, folder: Path, device: torch.device, threads: int, processes: list[subprocess.Popen]
+) -> dict:
+    """Train one run in a process of its own, which ``processes`` gets, going on where an earlier one was stopped.
 
     Raises:
         RunError: it failed.
@@ -34,15 +37,18 @@ def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int
     begin = time.monotonic()
     with open(log / 'output.txt', 'ab') as output:
         environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
-        status = subprocess.call(command, cwd=plan.experiment, stdout=output, stderr=output, env=environment)
-    spent = log / 'seconds.txt'  # of every attempt
-    with open(spent, 'a', encoding='utf-8') as file:
+        # In a session of its own, a Ctrl-C at the terminal does not reach it beside the signal of ``train_all``.
+        process = subprocess.Popen(
+            command, cwd=plan.experiment, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
+        processes.append(process)
+        status = process.wait()
+    with open(log / SPENT, 'a', encoding='utf-8') as file:
         file.write(f'{time.monotonic() - begin}\n')
     if status:
         *_, said = ['', *(log / 'output.txt').read_text(encoding='utf-8', errors='replace').splitlines()]
-        raise RunError(f'{run}: train.py ended with status {status}: {said} (all of it: {log / "output.txt"})')
-    seconds = sum(map(float, spent.read_text(encoding='utf-8').split()))
-    spent.unlink()  # another training in this folder counts anew
+        raise RunError(f'train.py ended with status {status}: {said} (all of it: {log / "output.txt"})')
+    seconds = sum(map(float, (log / SPENT).read_text(encoding='utf-8').split()))
     losses = [{name: float(f'{value:.{DIGITS}g}') for name, value in row.items()} for row in read_losses(log / LOSSES)]
     return {
         **run._asdict(),
@@ -57,24 +63,27 @@ def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int
 def train_all(plan: Plan, runs: list[Run], folder: Path, device: torch.device, jobs: int, keep: bool) -> list[str]:
     """Train ``runs``, ``jobs`` side by side, and append each to the results when it is done.
 
+    An exception that a signal raises stops them: they save and end.
+
     Returns:
         What is to be said of those that failed.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    failures = []
+    failures, processes = [], []
     pool = ThreadPoolExecutor(jobs)
     try:
-        futures = {pool.submit(train, plan, run, folder, device, threads): run for run in runs}
+        futures = {pool.submit(train, plan, run, folder, device, threads, processes): run for run in runs}
         for done, future in enumerate(as_completed(futures), 1):
             run = futures[future]
             try:
                 row = future.result()
-            except RunError as error:
-                failures.append(str(error))
-                print(f'{done}/{len(runs)} {error}', flush=True)
+                with open(plan.results, 'a', encoding='utf-8') as file:
+                    file.write(json.dumps(row) + '\n')
+            except (RunError, OSError) as error:
+                failures.append(f'{run}: {error}')
+                print(f'{done}/{len(runs)} {run}: {error}', flush=True)
                 continue
-            with open(plan.results, 'a', encoding='utf-8') as file:
-                file.write(json.dumps(row) + '\n')
+            (folder / run.folder / SPENT).unlink(missing_ok=True)  # another training in this folder counts anew
             if not keep:
                 shutil.rmtree(folder / run.folder / 'snapshot')
             print(
@@ -83,5 +92,8 @@ def train_all(plan: Plan, runs: list[Run], folder: Path, device: torch.device, j
                 flush=True,
             )
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        pool.shutdown()
     return failures
