@@ -1,7 +1,7 @@
 """CPCL on CamVid: 480x360 road scenes, 11 classes, ResNet-18 from random weights, at half resolution.
 
 A small experiment on real photographs, sized so that a CPU can do it.
-Data: python -m furnace.datasets.prepare folder SOURCE DATA/camvid
+Data: python -m furnace.datasets.prepare camvid SOURCE DATA/camvid
 Run:  python train.py && python eval.py -e last
 """
 
@@ -16,7 +16,7 @@ from furnace.engine.config import Config
 config = C = Config()
 
 # What you are most likely to change
-C.labeled_ratio = 8  # 1/8 of the training images have labels; lists and epochs follow
+C.labeled_ratio = 8  # 1/8 of the training images have labels; the lists follow
 C.method = 'cpcl'  # 'cpcl', 'cps', 'supervised', 'intersection' (both branches), 'union' (both branches)
 C.backbone = 'resnet18'  # 'resnet50', 'resnet101', 'resnet18'
 C.reweight = True  # weight the pseudo labels with the teachers' confidence

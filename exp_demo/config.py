@@ -14,7 +14,7 @@ from furnace.engine.config import Config
 config = C = Config()
 
 # What you are most likely to change
-C.labeled_ratio = 16  # 1/16 of the training images have labels; lists and epochs follow
+C.labeled_ratio = 16  # 1/16 of the training images have labels; the lists follow
 C.method = 'cpcl'  # 'cpcl', 'cps', 'supervised', 'intersection' (both branches), 'union' (both branches)
 C.backbone = 'resnet18'  # 'resnet50', 'resnet101', 'resnet18'
 C.reweight = True  # weight the pseudo labels with the teachers' confidence

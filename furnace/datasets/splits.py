@@ -149,8 +149,9 @@ def write_lists(
 
     A line is ``/images/train/x.png⇥/segmentation/train/x_gtFine.png``; the leading ``/`` means the data root, and an
     image without a label has no second column. Training images without a label are in every unlabelled list and in no
-    labelled one; the ratio is one of the images that have a label. Both lists of a ratio are disjoint and together all
-    of train, in its order. Each file is replaced as a whole or not at all; a list of no image is not written.
+    labelled one; the ratio is one of the images that have a label, and where there are others, 1/1 (all labels) is
+    written too. Both lists of a ratio are disjoint and together all of train, in its order. Each file is replaced as a
+    whole or not at all; a list of no image is not written.
 
     Args:
         root: the data root, an existing folder.
@@ -167,6 +168,8 @@ def write_lists(
     """
     train = pairs['train']
     with_label = [i for i, (_, label) in enumerate(train) if label is not None]
+    if len(with_label) < len(train):
+        ratios = *ratios, 1
     split = nested_split([train[i][0] for i in with_label], ratios, seed)
 
     config = Path(root) / 'config_new'

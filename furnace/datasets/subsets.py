@@ -65,8 +65,8 @@ def _choose(
     if twice:
         raise UserError(f'{train}: {len(twice)} lines are there more than once: {some(twice)}; remove the copies')
     ratios = () if counts else ratios or RATIOS
-    if min(ratios, default=2) < 2:
-        raise UserError(f'ratios are 2 or more (2 means one half), not {min(ratios)}')
+    if min(ratios, default=1) < 1:
+        raise UserError(f'ratios are 1 or more (2 means one half), not {min(ratios)}')
     with_label = [i for i, item in enumerate(items) if item.label is not None]
     names = [items[i].image for i in with_label]
     if by_sequence and ratios:
@@ -121,6 +121,7 @@ already are kept where they say the same; where they say something else, nothing
 examples:
   python -m furnace.datasets.prepare splits DATA/city                            (1/16, 1/8, 1/4 and 1/2, at random)
   python -m furnace.datasets.prepare splits DATA/city --ratios 30 --seed 1
+  python -m furnace.datasets.prepare splits DATA/roads --ratios 1                (all labels, where some images have none)
   python -m furnace.datasets.prepare splits DATA/pascal_voc --counts 92 183 366
   python -m furnace.datasets.prepare splits DATA/camvid --by-sequence --force    (as "prepare folder" makes them)
   python -m furnace.datasets.prepare splits DATA/city --from TorchSemiSeg/DATA/city/config_new

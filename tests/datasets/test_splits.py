@@ -155,7 +155,9 @@ def test_write_lists(tmp_path):
     counts = write_lists(tmp_path, pairs, 12345)
     files = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
     subsets = {
-        f'config_new/subset_train/train_aug_{kind}_1-{r}.txt' for kind in ('labeled', 'unlabeled') for r in RATIOS
+        f'config_new/subset_train/train_aug_{kind}_1-{r}.txt'
+        for kind in ('labeled', 'unlabeled')
+        for r in (*RATIOS, 1)
     }
     assert set(files) == subsets | {f'config_new/{split}.txt' for split in pairs}
     assert files['config_new/val.txt'] == b'/images/val/x y.png\t/segmentation/val/x y_gtFine.png\n'
@@ -163,7 +165,8 @@ def test_write_lists(tmp_path):
     assert all(b'\r' not in content and content.endswith(b'\n') for content in files.values())
     whole = files['config_new/train.txt'].splitlines()
     assert whole[5] == b'/images/train/a_0005.png'
-    for r in RATIOS:
+    assert counts[1] == len(whole) - 1
+    for r in (*RATIOS, 1):
         labeled = files[f'config_new/subset_train/train_aug_labeled_1-{r}.txt'].splitlines()
         unlabeled = files[f'config_new/subset_train/train_aug_unlabeled_1-{r}.txt'].splitlines()
         assert len(labeled) == counts[r]

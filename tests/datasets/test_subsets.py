@@ -110,8 +110,9 @@ def test_images_without_a_label_are_never_labelled(splits, tmp_path):
     labeled, unlabeled = _lists(tmp_path, make_city, 8)
     assert labeled == [line for line in lines if '\t' in line]
     assert unlabeled == [line for line in lines if '\t' not in line]
-    splits('--ratios', 2)
+    splits('--ratios', 2, 1)
     assert len(_lists(tmp_path, make_city, '1-2')[0]) == 4
+    assert _lists(tmp_path, make_city, '1-1') == (labeled, unlabeled)
 
 
 def test_missing_images_and_labels_are_counted(splits, tmp_path):
@@ -130,8 +131,8 @@ def test_missing_images_and_labels_are_counted(splits, tmp_path):
 @pytest.mark.parametrize(
     'options, words',
     [
-        (('--ratios', '0'), 'ratios are 2 or more'),
-        (('--ratios', '1'), 'ratios are 2 or more'),
+        (('--ratios', '0'), 'ratios are 1 or more'),
+        (('--ratios', '1'), 'none unlabelled'),
         (('--counts', '0'), '0 labelled images cannot be chosen from 20'),
         (('--counts', '21'), '21 labelled images cannot be chosen from 20'),
         (('--counts', '20'), 'none unlabelled'),
