@@ -25,18 +25,17 @@ from furnace.tools.study.__main__ import main as study
 
 ROOT = Path(__file__).resolve().parents[2]
 README, *OTHERS = (
-    (ROOT / name).read_text(encoding='utf-8') for name in ('README.md', 'CONTRIBUTING.md', 'docs/results.md')
+    path.read_text(encoding='utf-8')
+    for path in (ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md')))
 )
 SHORT = {'nepochs': 1, 'niters_per_epoch': 1}
 
 # Why no test runs the others as they stand there.
 NEEDS = {
     'data': [
-        'python -m furnace.datasets.prepare city ~/downloads DATA/city --lists CPS/DATA/city/config_new',
-        'python -m furnace.datasets.prepare voc --download ~/downloads DATA/pascal_voc '
-        '--lists CPS/DATA/pascal_voc/subset_train_aug',
+        'python -m furnace.datasets.prepare city ~/downloads DATA/city',
+        'python -m furnace.datasets.prepare voc --download ~/downloads DATA/pascal_voc',
         'python -m furnace.datasets.prepare camvid SOURCE DATA/camvid',
-        'python -m furnace.tools.study run docs/results/camvid.json',
         'python -m furnace.tools.study run docs/results/scenes.json --jobs 2',
     ],
     'GPUs or machines': [
@@ -44,7 +43,8 @@ NEEDS = {
         'python -m pytest -m gpu',
         'python train.py -d 0-3',
         'python eval.py -e last -d 0-3',
-        'torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d --rdzv_endpoint=HOST:29500 train.py -c auto',
+        'torchrun --nnodes=2 --nproc_per_node=4 --rdzv_id=NAME --rdzv_backend=c10d '
+        '--rdzv_endpoint=HOST:29500 train.py -c auto',
         'torchrun --max-restarts=N',
     ],
     'the network, or other software': [
@@ -66,7 +66,7 @@ NEEDS = {
         'make test',
         'python -m pytest',
         'python -m furnace.tools.benchmark',
-        'python -m furnace.tools.benchmark [data|memory|step|profile|eval|all]',
+        'python -m furnace.tools.benchmark --quick',
         'python -m furnace.tools.benchmark memory --device cuda:0',
         'python tests/faults.py --rounds 30',
     ],
@@ -112,6 +112,7 @@ def place(demo, shallow, tmp_path, monkeypatch):
 
 EVALUATIONS = {
     'python eval.py -e last': 'log/val_last.log',
+    'python eval.py -e last log_dir=log/supervised': 'log/supervised/val_last.log',
     'python eval.py -e 20- -v': 'log/val_last.json',
     'python eval.py -e last -s -p DIR': 'DIR/*/val_00.png',
     'python eval.py -e last --branch both': 'log/val_last.log',
@@ -127,8 +128,11 @@ EVALUATIONS = {
 def test_evaluation(demo, place, command):
     if command.endswith('.onnx'):
         pytest.importorskip('onnxscript')
-    _, script, *arguments = shlex.split(command)
-    outcome = demo.call(script, Path('log').absolute(), *arguments)
+    script, arguments, settings = split(command)
+    log = Path(settings.pop('log_dir', 'log')).absolute()
+    if not log.exists():
+        shutil.copytree('log', log)
+    outcome = demo.call(script, log, *arguments, **settings)
     assert outcome.status == 0, outcome.stderr
     assert list(place.glob(EVALUATIONS[command])), [str(path.relative_to(place)) for path in place.rglob('*')]
 

@@ -166,7 +166,7 @@ def test_means_and_spread():
 
 def test_differences_are_those_of_the_same_seed():
     """Seed 3 has no partner."""
-    assert differences(ROWS, 'A') == [['less A, points', '1/8'], ['B', '2.50 ± 0.71']]
+    assert differences(ROWS, 'A') == [['minus A, points', '1/8'], ['B', '2.50 ± 0.71']]
     assert differences({Run('A', 8, 1): ROWS[Run('A', 8, 1)]}, 'A') == []
 
 

@@ -52,7 +52,7 @@ def differences(rows: Mapping[Run, dict], than: str) -> list[list[str]]:
     if not both:
         return []
     (head, *body) = by_ratio(both, lambda row: last(row) - row['less'])
-    return [[f'less {than}, points', *head[1:]], *body]
+    return [[f'minus {than}, points', *head[1:]], *body]
 
 
 def by_class(rows: Mapping[Run, dict], ratio: int) -> list[list[str]]:
@@ -97,4 +97,5 @@ def tables(plan: Plan, ratio: int | None, than: str | None) -> str:
         for row in rows.values()
     )
     where = ', '.join(dict.fromkeys(machines))
-    return '\n\n'.join([*text, f'{len(rows)} runs, {hours:.1f} hours of training on: {where}.'])
+    text.append(f'{len(rows)} runs, {hours:.1f} hours of training on: {where}. ±: standard deviation over the seeds.')
+    return '\n\n'.join(text)
