@@ -121,7 +121,7 @@ already are kept where they say the same; where they say something else, nothing
 examples:
   python -m furnace.datasets.prepare splits DATA/city                            (1/16, 1/8, 1/4 and 1/2, at random)
   python -m furnace.datasets.prepare splits DATA/city --ratios 30 --seed 1
-  python -m furnace.datasets.prepare splits DATA/roads --ratios 1                (all labels, where some images have none)
+  python -m furnace.datasets.prepare splits DATA/roads --ratios 1                (all labels; other images have none)
   python -m furnace.datasets.prepare splits DATA/pascal_voc --counts 92 183 366
   python -m furnace.datasets.prepare splits DATA/camvid --by-sequence --force    (as "prepare folder" makes them)
   python -m furnace.datasets.prepare splits DATA/city --from TorchSemiSeg/DATA/city/config_new

@@ -155,9 +155,7 @@ def test_write_lists(tmp_path):
     counts = write_lists(tmp_path, pairs, 12345)
     files = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
     subsets = {
-        f'config_new/subset_train/train_aug_{kind}_1-{r}.txt'
-        for kind in ('labeled', 'unlabeled')
-        for r in (*RATIOS, 1)
+        f'config_new/subset_train/train_aug_{kind}_1-{r}.txt' for kind in ('labeled', 'unlabeled') for r in (*RATIOS, 1)
     }
     assert set(files) == subsets | {f'config_new/{split}.txt' for split in pairs}
     assert files['config_new/val.txt'] == b'/images/val/x y.png\t/segmentation/val/x y_gtFine.png\n'
