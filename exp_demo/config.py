@@ -6,8 +6,8 @@ Data: python -m furnace.datasets.scenes DATA/demo        All of it, with a compa
 import os
 import sys
 
-volna = os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, volna)
+root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [root, os.environ.get('volna', root)]  # this checkout's furnace; a folder elsewhere finds it by volna
 
 from furnace.engine.config import Config
 
@@ -22,7 +22,7 @@ C.cutmix = True  # mix two unlabelled images
 C.seed = 12345
 
 # Where things are
-C.volna = volna
+C.volna = os.environ.get('volna') or root
 C.dataset_path = os.path.join(C.volna, 'DATA', 'demo')
 C.img_root_folder = C.dataset_path
 C.gt_root_folder = C.dataset_path

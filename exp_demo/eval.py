@@ -10,7 +10,8 @@ python eval.py --export model.onnx     or model.pt2
 import os
 import sys
 
-sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [root, os.environ.get('volna', root)]  # this checkout's furnace; a folder elsewhere finds it by volna
 
 from furnace.datasets.classes import read_classes
 from furnace.datasets.lists import cityscapes_items

@@ -8,7 +8,8 @@ python train.py -c auto                go on from the last checkpoint
 import os
 import sys
 
-sys.path.insert(0, os.environ.get('volna') or os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [root, os.environ.get('volna', root)]  # this checkout's furnace; a folder elsewhere finds it by volna
 
 from furnace.datasets.classes import read_classes
 from furnace.datasets.lists import cityscapes_items

@@ -42,6 +42,9 @@ MOST = {
     'eval_scale_array': 16,
     'cutmix_boxmask_n_boxes': 1000,
     'batch_size': 10**5,
+    'momentum': 1,
+    'bn_momentum': 1,
+    'cutmix_mask_prop_range': 1,
     'niters_per_epoch': 10**7,
     'num_workers': 1000,
 }
@@ -195,8 +198,14 @@ def check(config: Mapping[str, Any]) -> None:
     choice('method', [*TARGETS, 'supervised'])
     choice('background', [255])
     choice('amp', ['auto', *AMP])
-    for name in ('compile', 'grad_checkpoint', 'deterministic'):
+    for name in ('reweight', 'cutmix', 'cutmix_boxmask_fixed_aspect_ratio', 'cutmix_boxmask_by_size',
+                 'cutmix_boxmask_outside_bounds', 'cutmix_boxmask_no_invert', 'compile', 'grad_checkpoint',
+                 'deterministic', 'eval_flip', 'eval_whole'):  # fmt: skip
         choice(name, [True, False])
+    if 'supervision' in config:  # VOC's
+        choice('supervision', ['semi', 'few', 'full'])
+    for name in {'ohem_thresh', 'ohem_min_kept'} & config.keys():  # Cityscapes'
+        at_least(name, 0)
     if config['compile'] and config['grad_checkpoint']:
         raise UserError('compile and grad_checkpoint: do not work together; set one of them to False')
     if not isinstance(config['cache_dir'], str | os.PathLike | None):
@@ -211,18 +220,18 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(
             f'pretrained_model = {source!r}: must be the path of a file, hf:OWNER/NAME, torchvision, or None'
         )
-    if source and (problem := source_problem(source, config['backbone'])):
+    if source is not None and (problem := source_problem(source, config['backbone'])):
         raise UserError(f'pretrained_model = {source!r}: {problem}')
     for name in ('train_source', 'unsup_source', 'eval_source'):
         if not isinstance(config[name], str):
-            hint = "; supervision is 'semi', 'few' or 'full'" if 'supervision' in config else ''
-            raise UserError(f'{name} = {config[name]!r}: must be the path of a list{hint}')
+            raise UserError(f'{name} = {config[name]!r}: must be the path of a list')
     at_least('labeled_ratio', 1, Integral)
     if config['nepochs'] is None:
         ratio = config['labeled_ratio']
         raise UserError(f'nepochs: none is recommended for labeled_ratio = {ratio}; set one, e.g. nepochs=100')
     for name in ('nepochs', 'niters_per_epoch', 'image_height', 'image_width', 'snapshot_iter',
-                 'log_every', 'eval_crop_size', 'eval_batch_size', 'cutmix_boxmask_n_boxes'):  # fmt: skip
+                 'log_every', 'eval_crop_size', 'eval_batch_size', 'cutmix_boxmask_n_boxes', 'num_train_imgs',
+                 'max_samples'):  # fmt: skip
         at_least(name, 1, Integral)
     at_least('num_classes', 2, Integral)
     at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')
@@ -235,6 +244,6 @@ def check(config: Mapping[str, Any]) -> None:
         numbers(name, 'factors above 0 and at most 16, such as [1]')
     numbers('image_mean', '3 numbers, for R, G and B', 3, positive=False)
     numbers('image_std', '3 numbers above 0, for R, G and B', 3)
-    numbers('cutmix_mask_prop_range', '2 shares above 0, such as [0.25, 0.5]', 2)
+    numbers('cutmix_mask_prop_range', '2 shares above 0 and at most 1, such as [0.25, 0.5]', 2)
     if not isinstance(config['eval_stride_rate'], Real) or not 0 < config['eval_stride_rate'] <= 1:
         raise UserError(f'eval_stride_rate = {config["eval_stride_rate"]!r}: must be above 0 and at most 1')

@@ -75,8 +75,11 @@ def restarted() -> bool:
 
 
 def run_id() -> str | None:
-    """torchrun's name for all the attempts of one run."""
-    return os.environ.get('TORCHELASTIC_RUN_ID')
+    """torchrun's name for all the attempts of one run; its process's number where it got none, on one machine."""
+    name = os.environ.get('TORCHELASTIC_RUN_ID')
+    if name == 'none' and os.environ.get('LOCAL_WORLD_SIZE') == os.environ.get('WORLD_SIZE'):
+        return f'{name} {os.getppid()}'
+    return name
 
 
 @contextmanager
@@ -93,7 +96,10 @@ def joined(device: torch.device) -> Iterator[tuple[World, torch.device]]:
         yield ALONE, device
         return
     if device.type == 'cuda':
-        device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
+        (number, processes), devices = local_place(), torch.cuda.device_count()
+        if processes > devices:
+            raise UserError(f'{processes} processes for {devices} GPUs; give torchrun --nproc_per_node={devices}')
+        device = torch.device('cuda', number)
         torch.cuda.set_device(device)
     backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
     try:

@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from furnace.datasets.eval_set import EvalSet
 from furnace.datasets.lists import require_files, require_labels
 from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
+from furnace.engine.claim import claimed
 from furnace.engine.command import Layout, add_common, build_network, run_command, telling
 from furnace.engine.compiling import compile_training
 from furnace.engine.config import Config, load_config
@@ -94,14 +96,14 @@ def _train(
         C.seed,
         C.cutmix,
     )
-    with joined(devices[0]) as (world, device):
+    with joined(devices[0]) as (world, device), ExitStack() as stack:
         set_up(device, C.deterministic)
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
         found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes)
         weights = None
-        if found is None and C.pretrained_model:
+        if found is None and C.pretrained_model is not None:
             backbones = [branch.backbone for branch in network.branches]
             weights = load_pretrained(backbones, C.pretrained_model, C.backbone)
         network = place(synchronized(network, device, world), device, training_format(C, device))
@@ -124,9 +126,12 @@ def _train(
         # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
         last = Path(C.snapshot_dir, checkpoint.LAST)
         anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
-        if anew and validation:
-            validation.best = None  # its checkpoint is not among what this run leaves
+        if anew:  # the best checkpoint is not among what this run leaves
+            trainer.unused_scores = None
+            if validation:
+                validation.best = None
         if world.rank == 0:
+            stack.enter_context(claimed(Path(C.log_dir), Path(C.snapshot_dir)))
             logger = _begin(C, notes, trainer, found[0] if found else None, anew, weights)
         if C.compile:
             for branch in network.branches:

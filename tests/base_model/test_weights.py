@@ -150,6 +150,11 @@ def test_not_a_checkpoint(network, content):
     assert refused(network, content) == 'x.pth: has no entry "model": not a checkpoint of this project, CPCL or CPS'
 
 
+def test_a_classifier_without_dimensions(network):
+    with pytest.raises(UserError, match=r'x\.pth: '):
+        load_network(network, {'model': {'branch1.classifier.weight': torch.tensor(1.0)}}, 'x.pth')
+
+
 def test_other_class_count(network):
     with torch.device('meta'):
         model = DualNetwork(5, 'resnet18').state_dict()

@@ -117,7 +117,17 @@ def test_mistake_in_the_file_is_told_with_its_line(tmp_path, monkeypatch, line, 
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('name', ['method', 'log_every', 'image_std'])
+@pytest.mark.parametrize('name', ['reweight', 'eval_flip', 'cutmix_boxmask_by_size'])
+def test_a_word_is_not_taken_for_true(tmp_path, monkeypatch, name):
+    lines = (ROOT / 'exp_demo' / 'config.py').read_text().splitlines()
+    path = tmp_path / 'config.py'
+    path.write_text('\n'.join(f"C.{name} = 'no'" if line.startswith(f'C.{name} = ') else line for line in lines))
+    monkeypatch.setenv('volna', str(ROOT))
+    with pytest.raises(UserError, match=f"^{name} = 'no': choose one of True, False$"):
+        load_config(path)
+
+
+@pytest.mark.parametrize('name', ['method', 'log_every', 'image_std', 'cutmix', 'eval_whole'])
 def test_setting_deleted_from_the_file(tmp_path, monkeypatch, name):
     lines = (ROOT / 'exp_demo' / 'config.py').read_text().splitlines(keepends=True)
     path = tmp_path / 'config.py'
@@ -143,6 +153,21 @@ def test_import_in_the_folder(experiment):
     )
     classes = {'exp_city': 19, 'exp_voc': 21, 'exp_camvid': 11, 'exp_demo': 8}[experiment]
     assert result.stdout.split() == [str(classes), str(ROOT / experiment / 'log' / 'snapshot')], result.stderr
+
+
+def test_a_checkout_of_another_project_gives_its_data_but_no_code(tmp_path):
+    """The variable volna of people who use CPS names their checkout of it."""
+    (tmp_path / 'furnace').mkdir()
+    (tmp_path / 'furnace' / '__init__.py').touch()
+    result = subprocess.run(
+        [sys.executable, '-c', 'from config import config; import furnace; print(config.volna, furnace.__file__)'],
+        cwd=ROOT / 'exp_demo',
+        env=os.environ | {'volna': str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert result.stdout.split() == [str(tmp_path), str(ROOT / 'furnace' / '__init__.py')], result.stderr
 
 
 def test_import_ignores_overrides_of_other_files():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from furnace.engine.devices import choose_devices, parse_devices
+from furnace.engine.distributed import joined
 from furnace.utils.errors import UserError
 
 
@@ -61,6 +62,14 @@ def test_numbers_without_a_gpu(gpus, text):
     gpus(0)
     with pytest.raises(UserError, match='PyTorch sees no GPU here; use -d cpu'):
         parse_devices(text)
+
+
+def test_more_processes_than_gpus(gpus, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    for name, value in {'LOCAL_RANK': 0, 'RANK': 0, 'WORLD_SIZE': 4, 'LOCAL_WORLD_SIZE': 4}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(UserError, match=r'^4 processes for 2 GPUs; give torchrun --nproc_per_node=2$'):
+        joined(torch.device('cuda', 0)).__enter__()
 
 
 def test_a_started_process_takes_the_kind_of_its_devices(gpus, monkeypatch):

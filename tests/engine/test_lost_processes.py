@@ -19,7 +19,7 @@ from tiny import told
 
 from furnace.base_model import load_file
 from furnace.engine.curves import LOSSES
-from furnace.engine.distributed import launch
+from furnace.engine.distributed import launch, run_id
 from furnace.engine.signals import Stop
 
 TORCHRUN = '-m torch.distributed.run --standalone --nproc_per_node=2'
@@ -107,6 +107,20 @@ def test_only_the_end_of_torchrun_stops_a_run(monkeypatch):
         with monkeypatch.context() as orphaned:
             orphaned.setattr(os, 'getppid', lambda: 1)
             assert stop.number == number
+
+
+def test_runs_without_a_name_are_told_apart(monkeypatch):
+    """Of two starts of torchrun with its own name for them, "none"; all attempts of one have the same parent."""
+    assert run_id() is None
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '1')
+    assert run_id() == 'none'  # on several machines the parents are others
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
+    first = run_id()
+    assert first == run_id()
+    monkeypatch.setattr(os, 'getppid', lambda: 1)
+    assert run_id() != first
 
 
 @pytest.fixture

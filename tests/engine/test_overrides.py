@@ -152,7 +152,8 @@ def test_ratio_without_recommended_epochs():
         'num_workers=-1', 'image_every=-1', 'cutmix_boxmask_n_boxes=0', 'train_scale_array=[]',
         'train_scale_array=[1,0]', "eval_scale_array=['a']", 'eval_stride_rate=0', 'eval_stride_rate=1.5',
         'image_mean=[0.5]', 'image_std=[0,1,1]', 'cutmix_mask_prop_range=[0.5]', 'log_dir=None', 'snapshot_dir=None',
-        'device=None', 'img_root_folder=None', 'train_source=None',
+        'device=None', 'img_root_folder=None', 'train_source=None', 'pretrained_model=', 'momentum=1.5',
+        'bn_momentum=7.0', 'cutmix_mask_prop_range=[0.5,3]', 'num_train_imgs=0', 'max_samples=-5',
     ],
 )  # fmt: skip
 def test_values_that_cannot_work(argument):
@@ -160,7 +161,7 @@ def test_values_that_cannot_work(argument):
     text = refused('exp_voc', argument)
     name = argument.split('=')[0]
     if argument == 'supervision=all':
-        assert text == "train_source = None: must be the path of a list; supervision is 'semi', 'few' or 'full'"
+        assert text == "supervision = 'all': choose one of semi, few, full"
     elif argument == 'log_dir=None':
         assert text.startswith(f'{ROOT}/exp_voc/config.py: line ')
     else:

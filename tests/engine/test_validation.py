@@ -102,6 +102,16 @@ def test_without_it_there_is_no_best(demo, log, trained):
     assert 'epoch-best.pth: no such checkpoint; training with C.eval_every keeps the best' in outcome.stderr
 
 
+def test_the_best_of_another_run_is_not_this_one_s(demo, log, means):
+    means += [90]
+    assert demo.call('train.py', log, eval_every=1, nepochs=1, niters_per_epoch=1).status == 0
+    first, second = log / 'snapshot' / 'epoch-0.pth', log / 'second'
+    outcome = demo.call('train.py', second, '-c', first, '--force', nepochs=2, niters_per_epoch=1)
+    assert outcome.status == 0, outcome.stderr
+    assert load_file(first)['validation']['best']
+    assert load_file(second / 'snapshot' / 'epoch-last.pth')['validation'] is None
+
+
 def test_a_validation_list_that_cannot_be_used_is_told_before_training(demo, log, tmp_path):
     (tmp_path / 'val.txt').write_text('/images/val/nothing.png\t/segmentation/val/nothing.png\n')
     outcome = demo.call('train.py', log, eval_every=1, eval_source=tmp_path / 'val.txt')

@@ -101,6 +101,7 @@ def test_why_a_run_failed_is_told(tmp_path):
 
 STOPS_THE_STUDY = """
 import os, signal, sys
+assert 'batch_size' not in os.environ
 signal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'))
 signal.alarm(60)  # where nothing comes, the test fails
 os.kill(os.getppid(), signal.SIGTERM)
@@ -108,7 +109,8 @@ signal.pause()
 """
 
 
-def test_a_signal_stops_the_training_too(tmp_path, capsys):
+def test_a_signal_stops_the_training_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv('batch_size', '2')  # would stand above the plan
     (tmp_path / 'exp').mkdir()
     shutil.copy(DEMO / 'config.py', tmp_path / 'exp')
     (tmp_path / 'exp' / 'train.py').write_text(STOPS_THE_STUDY)
@@ -186,6 +188,8 @@ def test_classes_that_are_not_there_do_not_count():
         ({'settings': SHORT | {'eval_evry': 1}}, 'eval_evry: no such setting in exp_demo/config.py; did you mean'),
         ({'settings': {'nepochs': 2}}, 'eval_every is 0; a study needs scores'),
         ({'experiment': 'exp_nothing'}, 'exp_nothing'),
+        ({'variants': {'../x': {}}}, 'the variants name folders'),
+        ({'variants': {'a b': {}, 'a_b': {}}}, 'the variants name folders'),
     ],
 )
 def test_mistakes_in_a_plan_come_before_training(tmp_path, told, changes, says):

@@ -111,7 +111,7 @@ def load_network(network: nn.Module, content: dict, source: str | os.PathLike) -
         raise UserError(f'{source}: has no entry "model": not a checkpoint of this project, CPCL or CPS')
     state = {strip_module(name): value for name, value in model.items()}
     classifier = 'branch1.classifier.weight'
-    if isinstance(state.get(classifier), Tensor):
+    if isinstance(state.get(classifier), Tensor) and state[classifier].ndim:
         there, here = len(state[classifier]), len(network.state_dict()[classifier])
         if there != here:
             raise UserError(f'{source}: trained for {there} classes, the configuration says num_classes = {here}')

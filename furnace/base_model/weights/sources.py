@@ -34,6 +34,8 @@ class Weights(NamedTuple):
 def source_problem(source: str | os.PathLike, backbone: str) -> str | None:
     """What is wrong with ``source`` for ``backbone`` (one of BACKBONES) as far as its text tells, and what to do."""
     source = os.fspath(source)
+    if not source:
+        return 'must be the path of a file, hf:OWNER/NAME, torchvision, or None'
     if source.startswith('hf:') and not HUB.fullmatch(source):
         return 'a name on the hub has the form hf:OWNER/NAME or hf:OWNER/NAME@REVISION'
     if source == 'torchvision' and backbone not in TORCHVISION:

@@ -50,6 +50,8 @@ class Plan:
         self.variants: dict[str, dict[str, Any]] = content['variants']
         # One seed of everything comes before the next seed, so that a study that is cut short compares all of it.
         self.runs = [Run(v, r, s) for s, r, v in product(content['seeds'], content['ratios'], self.variants)]
+        if any('/' in variant for variant in self.variants) or len({run.folder for run in self.runs}) < len(self.runs):
+            raise UserError(f'{path}: the variants name folders: without "/", and each another one')
 
     def overrides(self, run: Run) -> list[str]:
         """The ``NAME=VALUE`` arguments of a run's train.py."""

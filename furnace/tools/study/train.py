@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from furnace.engine.config import ENVIRONMENT
 from furnace.engine.curves import LOSSES, SCORES
 from furnace.tools.bench.measure import machine
 from furnace.tools.same_losses import read_losses
@@ -36,7 +37,8 @@ def train(
     command = [sys.executable, 'train.py', '-c', 'auto', '-d', which, *plan.overrides(run), f'log_dir={log}']
     begin = time.monotonic()
     with open(log / 'output.txt', 'ab') as output:
-        environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
+        kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT or name == 'volna'}
+        environment = kept | {'OMP_NUM_THREADS': str(threads)}  # the settings are those of the plan alone
         # In a session of its own, a Ctrl-C at the terminal does not reach it beside the signal of ``train_all``.
         process = subprocess.Popen(
             command, cwd=plan.experiment, stdout=output, stderr=output, env=environment, start_new_session=True
