@@ -39,8 +39,8 @@ subset = os.path.join(lists, 'subset_train')
 C.train_source = os.path.join(subset, f'train_aug_labeled_1-{C.labeled_ratio}.txt')
 C.unsup_source = os.path.join(subset, f'train_aug_unlabeled_1-{C.labeled_ratio}.txt')
 C.eval_source = os.path.join(lists, 'val.txt')
-C.test_source = os.path.join(lists, 'test.txt')
-C.demo_source = os.path.join(lists, 'demo.txt')
+C.test_source = os.path.join(lists, 'test.txt')  # for scripts of your own
+C.demo_source = os.path.join(lists, 'demo.txt')  # for scripts of your own
 
 # Images and classes
 C.num_classes = 19
@@ -51,7 +51,7 @@ C.image_height = 800  # crop, pixels
 C.image_width = 800
 C.train_scale_array = [0.5, 0.75, 1, 1.5, 1.75, 2.0]
 C.num_train_imgs = 2975
-C.num_eval_imgs = 500
+C.num_eval_imgs = 500  # for scripts of your own
 C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
 
 # CutMix

@@ -37,8 +37,8 @@ subset = os.path.join(lists, 'subset_train')
 C.train_source = os.path.join(subset, f'train_aug_labeled_1-{C.labeled_ratio}.txt')
 C.unsup_source = os.path.join(subset, f'train_aug_unlabeled_1-{C.labeled_ratio}.txt')
 C.eval_source = os.path.join(lists, 'val.txt')
-C.test_source = os.path.join(lists, 'test.txt')
-C.demo_source = os.path.join(lists, 'demo.txt')
+C.test_source = os.path.join(lists, 'test.txt')  # for scripts of your own
+C.demo_source = os.path.join(lists, 'demo.txt')  # for scripts of your own
 
 # Images and classes
 C.num_classes = 8
@@ -49,7 +49,7 @@ C.image_height = 64  # crop, pixels
 C.image_width = 128
 C.train_scale_array = [0.5, 0.625]
 C.num_train_imgs = 256
-C.num_eval_imgs = 60
+C.num_eval_imgs = 60  # for scripts of your own
 C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
 
 # CutMix

@@ -46,8 +46,8 @@ C.unsup_source = (
     os.path.join(subset, f'train_aug_unlabeled_1-{C.labeled_ratio}.txt') if C.supervision == 'semi' else train_all
 )
 C.eval_source = os.path.join(C.dataset_path, 'val.txt')
-C.test_source = os.path.join(C.dataset_path, 'test.txt')
-C.demo_source = os.path.join(C.dataset_path, 'demo.txt')
+C.test_source = os.path.join(C.dataset_path, 'test.txt')  # for scripts of your own
+C.demo_source = os.path.join(C.dataset_path, 'demo.txt')  # for scripts of your own
 
 # Images and classes
 C.num_classes = 21
@@ -58,7 +58,7 @@ C.image_height = 512  # crop, pixels
 C.image_width = 512
 C.train_scale_array = [0.5, 0.75, 1, 1.5, 1.75, 2.0]
 C.num_train_imgs = 10582
-C.num_eval_imgs = 1449
+C.num_eval_imgs = 1449  # for scripts of your own
 C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
 
 # CutMix
