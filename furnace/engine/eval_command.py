@@ -105,7 +105,7 @@ def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_
 
     branches = (1, 2) if arguments.branch == 'both' else (int(arguments.branch),)
     with joined(devices[0]) as (world, device):
-        set_up(device, C.deterministic)
+        set_up(device, C.deterministic, one_size=not C.eval_whole)
         logger = silent_log()
         if world.rank == 0:
             log_path = unused_path(Path(C.log_dir), 'val', '.log')

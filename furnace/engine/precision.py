@@ -32,13 +32,16 @@ def autocast(forward: Callable[..., Tensor], amp: str, device: torch.device) -> 
     return half
 
 
-def set_up(device: torch.device, deterministic: bool) -> None:
-    """Fast kernels on a GPU, or with ``deterministic`` such as give the same bits each time."""
+def set_up(device: torch.device, deterministic: bool, one_size: bool = True) -> None:
+    """Fast kernels on a GPU, or with ``deterministic`` such as give the same bits each time.
+
+    Args:
+        one_size: all batches have one size or few, so that trying kernels out for each pays.
+    """
     if device.type != 'cuda':
         return  # the CPU's are deterministic
-    torch.set_float32_matmul_precision('high')
-    torch.backends.cudnn.allow_tf32 = True
-    torch.backends.cudnn.benchmark = not deterministic
+    torch.set_float32_matmul_precision('high')  # TF32, which convolutions use anyway
+    torch.backends.cudnn.benchmark = one_size and not deterministic
     if deterministic:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     torch.use_deterministic_algorithms(deterministic)

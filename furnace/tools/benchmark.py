@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from furnace.engine.logger import make_folder
+from furnace.engine.precision import set_up
 from furnace.tools.bench import data, evaluation, memory, plain, profile, step
 from furnace.tools.bench.measure import Row, machine, table
 from furnace.tools.bench.recipes import RECIPES, Plan
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         '--json',
         type=Path,
         metavar='FILE',
-        help='write the figures there; in a folder, to a file named after the device',
+        help='write the figures there; in a folder, to a file named after device and part',
     )
     args = parser.parse_args(arguments)
     command = shlex.join(
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
-        print('interrupted: nothing was written', file=sys.stderr)
+        print('interrupted', file=sys.stderr)
         return 130
     return 0
 
@@ -74,7 +75,8 @@ def _run(args: argparse.Namespace, command: str) -> None:
         raise UserError('--data: whose layout is it? name it with --recipe city or --recipe voc')
     plain.load('data')  # told before anything is measured
     described = machine(device)
-    path = args.json and _json_path(args.json, described['device'])
+    path = args.json and _json_path(args.json, described['device'], args.part)
+    set_up(device, deterministic=False)
     recipes = (RECIPES[args.recipe],) if args.recipe else tuple(RECIPES.values())
     print(
         f'{described["device"]}, {described["cpu"]}, {described["torch_threads"]} threads, torch {described["torch"]}'
@@ -87,9 +89,11 @@ def _run(args: argparse.Namespace, command: str) -> None:
         for name in PARTS if args.part == 'all' else (args.part,):
             print(f'measuring: {name}', file=sys.stderr)
             rows += PARTS[name](plan)
+            if path:  # after each part: what comes later may fail, or be stopped
+                _write(path, {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)})
     print(table(rows))
     if path:
-        _write(path, {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)})
+        print(f'written to {path}')
 
 
 def _device(text: str) -> torch.device:
@@ -103,14 +107,16 @@ def _device(text: str) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise UserError(f'--device {text}: PyTorch sees {count or "no"} GPU{"s" * (count > 1)} here')
+        device = torch.device('cuda', device.index or 0)
         torch.cuda.set_device(device)
     return device
 
 
-def _json_path(path: Path, device_name: str) -> Path:
-    """The file itself, or one named after the device in a folder; a mistake shows before anything is measured."""
+def _json_path(path: Path, device_name: str, part: str) -> Path:
+    """The file itself, or one named after device and part in a folder; a mistake shows before anything is measured."""
     if path.is_dir():
-        return path / f'benchmark_{re.sub("[^a-z0-9]+", "_", device_name.lower())}.json'
+        name = device_name if part == 'all' else f'{device_name} {part}'
+        return path / f'benchmark_{re.sub("[^a-z0-9]+", "_", name.lower())}.json'
     make_folder(path.parent)
     return path
 
@@ -124,7 +130,6 @@ def _write(path: Path, content: dict) -> None:
         path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
     except OSError as error:
         raise UserError(f'{path}: cannot be written: {error.strerror}') from None
-    print(f'written to {path}')
 
 
 if __name__ == '__main__':

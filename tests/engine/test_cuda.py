@@ -29,18 +29,18 @@ def train(demo, log, *arguments, **settings):
 
 
 def test_losses_in_bfloat16_stay_near_those_in_float32(demo, log, no_checkpoints):
-    """Eight mantissa bits leave a relative error of some 2^-8 in a logit; 5 % leave room for eight steps of it."""
-    exact, rounded = (train(demo, log / amp, amp=amp) for amp in ('off', 'bf16'))
-    assert len(exact) == 8
-    for one, two in zip(exact, rounded, strict=True):
-        for name in ('loss', 'sup_1', 'sup_2'):
-            assert two[name] == pytest.approx(one[name], rel=0.05), (one['iteration'], name)
-    assert any(one['loss'] != two['loss'] for one, two in zip(exact, rounded, strict=True))
+    """In the first step; later ones part, as with any rounding. Small batches would let BatchNorm enlarge it."""
+    settings = {'batch_size': 8, 'image_height': 129, 'image_width': 129, 'nepochs': 1, 'niters_per_epoch': 1}
+    ((exact,), (rounded,)) = (train(demo, log / amp, amp=amp, **settings) for amp in ('off', 'bf16'))
+    for name in ('loss', 'sup_1', 'sup_2'):
+        assert rounded[name] == pytest.approx(exact[name], rel=0.05), name
+    assert exact['loss'] != rounded['loss']
 
 
 @several
-def test_two_gpus_give_the_losses_of_one(demo, log):
+def test_two_gpus_give_the_losses_of_one(demo, log, monkeypatch):
     """SyncBatchNorm has the whole batch's statistics, and gradients are its mean: float32 sums in another order."""
+    monkeypatch.setenv('NVIDIA_TF32_OVERRIDE', '0')
     found = []
     for devices in ('0', '0,1'):
         folder = log / devices.replace(',', '_')

@@ -179,15 +179,24 @@ def test_a_plain_step_that_does_not_fit_leaves_ours(tiny, tmp_path, monkeypatch)
     assert 'does not fit' in row.note
 
 
+def test_a_profile_that_does_not_fit(tiny, tmp_path, monkeypatch):
+    def too_much(self):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(work.Work, 'ours', too_much)
+    (row,) = profile.rows(recipes.Plan((recipes.RECIPES['voc'],), CPU, tmp_path, step_side=16))
+    assert (row.ours, row.note) == (None, 'does not fit')
+
+
 @pytest.fixture
 def fake_cuda(monkeypatch):
-    """Calls of a GPU that the CPU answers; a batch of b images reserves 2b GiB, more than 40 GiB do not fit."""
+    """Calls of a GPU that the CPU answers; a batch of b images reserves 2b - 0.5 GiB, more than 40 GiB do not fit."""
     batch = []
 
     def reserved(device):
         if 2 * batch[-1] > 40:
             raise torch.OutOfMemoryError
-        return 2 * batch[-1] * 2**30
+        return 2 * batch[-1] * 2**30 - 2**29
 
     made = work.random_batch
     monkeypatch.setattr(work, 'random_batch', lambda C, device: batch.append(C.batch_size) or made(C, device))
@@ -200,9 +209,9 @@ def fake_cuda(monkeypatch):
 
 def test_what_fits_on_a_card(tiny, fake_cuda):
     found = memory._fits(recipes.RECIPES['voc'], CPU)
-    assert [row.ours.median for row in found] == [2, 6, 8, 16, 16]  # below 8, 16, 24, 48, 80 GiB
+    assert [row.ours.median for row in found] == [2, 6, 8, 16, 16]  # below 7, 15, 23, 47, 79 GiB
     allocated, reserved = memory._on_gpu(recipes.RECIPES['voc'], CPU)  # batch 8
-    assert (allocated.ours, allocated.plain, reserved.ratio) == (Spread.of([16384]), Spread.of([16384]), 1)
+    assert (allocated.ours, allocated.plain, reserved.ratio) == (Spread.of([15872]), Spread.of([15872]), 1)
 
 
 def test_utilisation_of_a_known_gpu(fake_cuda):
@@ -270,4 +279,15 @@ def test_without_the_plain_version(tmp_path, monkeypatch, capsys):
 
 def test_a_folder_gets_a_file_named_after_the_device(tiny, tmp_path):
     assert benchmark.main(['memory', '--quick', '--json', str(tmp_path)]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ['benchmark_cpu.json']
+    assert [path.name for path in tmp_path.iterdir()] == ['benchmark_cpu_memory.json']
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch):
+    def interrupted(plan):
+        raise KeyboardInterrupt
+
+    parts = {'data': lambda plan: [Row('data', 'x', 'ms', Spread.of([1.0]))], 'memory': interrupted}
+    monkeypatch.setattr(benchmark, 'PARTS', parts)
+    assert benchmark.main(['--quick', '--json', str(tmp_path)]) == 130
+    (row,) = json.loads((tmp_path / 'benchmark_cpu.json').read_text())['rows']
+    assert row['what'] == 'x'

@@ -15,6 +15,7 @@ from furnace.tools.bench.work import Work
 from furnace.utils.memory import process_memory
 
 CARDS = (8, 16, 24, 48, 80)  # GiB
+CONTEXT = 1024  # MiB that CUDA itself takes at most
 BATCHES = (2, 4, 6, 8, 12, 16, 24, 32)
 
 
@@ -149,8 +150,8 @@ def _fits(recipe: Recipe, device: torch.device, *options: str) -> list[Row]:
     C = recipe.config()
     found = []
     for card in CARDS:
-        fitting = [batch for batch, mib in reserved.items() if mib < 1024 * card]
-        note = f'reserves {reserved[fitting[-1]]:.0f} MiB, the CUDA context aside' if fitting else 'none of those tried'
+        fitting = [batch for batch, mib in reserved.items() if mib < 1024 * card - CONTEXT]
+        note = f'reserves {reserved[fitting[-1]]:.0f} MiB, CUDA itself aside' if fitting else 'none of those tried'
         found.append(
             Row(
                 'memory',

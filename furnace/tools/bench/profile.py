@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 
+import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -34,18 +35,23 @@ def rows(plan: Plan) -> list[Row]:
 def _shares(plan: Plan, recipe) -> list[Row]:
     C, title = configured(plan, recipe)
     work = Work(C, plan.device)
-    for _ in range(2):
-        work.ours()
     on_gpu = plan.device.type == 'cuda'
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     times = Counter()
-    with profile(activities=activities) as profiled:
-        work.ours()
-        synchronize(plan.device)
+    try:
+        for _ in range(2):
+            work.ours()
+        with profile(activities=activities) as profiled:
+            work.ours()
+            synchronize(plan.device)
+    except torch.OutOfMemoryError:
+        return [Row('profile', title, '%', None, note='does not fit')]
     for event in profiled.key_averages():
         if event.device_type == DeviceType.CPU:  # an operator, with what it started on the device
             times[kind_of(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
     whole = sum(times.values())
+    if not whole:
+        return [Row('profile', title, '%', None, note='the profiler saw no work on the GPU')]
     note = f'of {whole / 1e6:.3g} s {"on the GPU" if on_gpu else "while profiling"}'
     return [
         Row('profile', f'{kind}, {title}', '%', Spread.of([100 * times[kind] / whole]), note=note) for kind in KINDS

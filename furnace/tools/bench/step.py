@@ -1,6 +1,7 @@
 """Seconds of a training step from memory, its arithmetic against the GPU's peak, and the wait for data."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -56,15 +57,21 @@ def _steps(plan: Plan, recipe: Recipe) -> list[Row]:
         batch = C.batch_size
         work = Work(C, device)
         calls = {'ours': work.ours, 'plain': work.plain}
+        compiled = None
         if on_gpu:
-            calls['torch.compile'] = Work(Config({**C, 'compile': True}), device).ours
+            torch._dynamo.reset()  # else what was compiled for another size is made to fit both
+            compiled = Work(Config({**C, 'compile': True}), device)
+            calls['torch.compile'] = compiled.ours
         seconds = _seconds(calls, plan.rounds, device)
+        if seconds and compiled and compiled.warnings:
+            del seconds['torch.compile']
+            print(compiled.warnings[0], file=sys.stderr)
         if seconds is None:
             seconds = _seconds({'ours': work.ours}, plan.rounds, device) or {}
         if seconds and not found:
             found += _waits(plan, recipe, work, title)
         found += _rows_of(title, work, seconds)
-        del work, calls
+        del work, compiled, calls
         # Where the plain version does not fit, half the batch compares the two.
         if 'plain' in seconds or batch < 4:
             return found

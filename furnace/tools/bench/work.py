@@ -25,10 +25,14 @@ class Work:
     Args:
         config: gives network, batch, crop, loss and precision, the plain version's too; the rate is near 0.
         device: where the steps run.
+
+    Attributes:
+        warnings: why the network could not be compiled, where it should have been.
     """
 
     def __init__(self, config: Config, device: torch.device):
         self.config, self.device = Config({**config, 'lr': 1e-9}), device
+        self.warnings: list[str] = []
         self.batch = random_batch(config, device)
 
     @cached_property
@@ -38,7 +42,7 @@ class Work:
         network = place(build_network(C), self.device, training_format(C, self.device)).train()
         if C.compile:
             for branch in network.branches:
-                compile_training(branch, print)
+                compile_training(branch, self.warnings.append)
         criterion = CrossEntropy(C.background)
         if 'ohem_min_kept' in C:
             criterion = OhemCrossEntropy(C.background, C.ohem_thresh, C.ohem_min_kept, CITYSCAPES_WEIGHTS)
