@@ -12,6 +12,7 @@ import torch
 from furnace.base_model import load_file
 from furnace.engine.logger import make_folder
 from furnace.utils.errors import UserError
+from furnace.utils.files import TEMPORARY, beside, replacing
 
 LAST = 'epoch-last.pth'
 BEST = 'epoch-best.pth'
@@ -24,35 +25,27 @@ def save(content: dict, path: Path) -> None:
         UserError: the disk is full or the folder cannot be written to.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f'.{path.name}.tmp')
     try:
-        with open(temporary, 'wb') as file:
+        with replacing(path) as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         # PyTorch's writer puts a RuntimeError in the place of what happened: a full disk, Ctrl-C.
         cause = error.__context__ or error if isinstance(error, RuntimeError) else error
         if not isinstance(cause, OSError):
             raise cause from None
         raise UserError(f'{path}: the checkpoint cannot be written: {cause.strerror}') from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_also_as(path: Path, name: str) -> None:
     """Give the checkpoint a second name in its folder, without writing it twice where the disk allows."""
-    temporary = path.with_name(f'.{name}.tmp')
-    temporary.unlink(missing_ok=True)
     try:
-        try:
-            os.link(path, temporary)
-        except OSError:  # no hard links on this disk
-            shutil.copyfile(path, temporary)
-        os.replace(temporary, path.with_name(name))
+        with beside(path.with_name(name)) as temporary:
+            temporary.unlink(missing_ok=True)  # a copy into a link that was left would go into what that names
+            try:
+                os.link(path, temporary)
+            except OSError:  # no hard links on this disk
+                shutil.copyfile(path, temporary)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f'{path.with_name(name)}: the checkpoint cannot be written: {error.strerror}') from None
 
 
@@ -85,7 +78,7 @@ def prune(folder: Path, keep: int | None) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of runs that were killed while they saved."""
-    for path in folder.glob('.*.pth.tmp'):
+    for path in folder.glob(f'{TEMPORARY}*.pth'):
         path.unlink(missing_ok=True)
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from furnace.engine.logger import make_folder
 from furnace.engine.model import Segmenter
 from furnace.utils.errors import UserError
+from furnace.utils.files import beside
 
 SUFFIXES = ('.onnx', '.pt2')
 SMALLEST = 17  # pixels a side: below, the deep map would be a single pixel, which the program could not treat alike
@@ -45,20 +45,17 @@ def export(model: Segmenter, path: Path) -> None:
     example = (torch.rand(2, 3, 64, 96),)  # a 1 would be taken as fixed
     classes = json.dumps(model.classes.plain())
     make_folder(path.parent)
-    temporary = path.with_name(f'.{path.stem}.tmp{path.suffix}')
     try:
-        if path.suffix == '.onnx':
-            program = torch.onnx.export(
-                model, example, dynamo=True, verbose=False, dynamic_shapes=shapes,
-                input_names=['images'], output_names=['logits'],
-            )  # fmt: skip
-            program.model.metadata_props['classes'] = classes
-            program.save(temporary, external_data=False)
-        else:
-            program = torch.export.export(model, example, dynamic_shapes=shapes)
-            torch.export.save(program, temporary, extra_files={'classes.json': classes})
-        os.replace(temporary, path)
+        with beside(path) as temporary:
+            if path.suffix == '.onnx':
+                program = torch.onnx.export(
+                    model, example, dynamo=True, verbose=False, dynamic_shapes=shapes,
+                    input_names=['images'], output_names=['logits'],
+                )  # fmt: skip
+                program.model.metadata_props['classes'] = classes
+                program.save(temporary, external_data=False)
+            else:
+                program = torch.export.export(model, example, dynamic_shapes=shapes)
+                torch.export.save(program, temporary, extra_files={'classes.json': classes})
     except OSError as error:
         raise UserError(f'{path}: cannot be written: {error.strerror}') from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,22 +12,32 @@ TEMPORARY = '.tmp-'  # how the names of unfinished files begin
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A new file beside ``path``, in an existing folder, which takes its place when all is written and on the disk.
+def beside(path: str | os.PathLike) -> Iterator[Path]:
+    """The name of a new file beside ``path``, which takes its place after the block, and is gone after an exception.
 
-    Until then, and after an exception, ``path`` is as it was. The name ends as that of ``path`` does.
+    The name ends as that of ``path`` does; no other process of this machine has it.
     """
     path = Path(path)
     # Not tempfile: its files are private (0600), and data and weights are often shared.
     temporary = path.with_name(f'{TEMPORARY}{os.getpid()}-{path.name}')
     try:
-        with open(temporary, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a disk that cannot be written to: what went wrong before is to be told
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A new file beside ``path``, in an existing folder, which takes its place when all is written and on the disk.
+
+    Until then, and after an exception, ``path`` is as it was. The name ends as that of ``path`` does.
+    """
+    with beside(path) as temporary, open(temporary, 'wb') as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def files_below(folder: Path, but: Path | None = None) -> list[Path]:

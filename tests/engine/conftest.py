@@ -2,8 +2,10 @@
 
 import json
 import logging
+import resource
 import shutil
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +104,22 @@ def no_work(monkeypatch):
     monkeypatch.setattr(checkpoint, 'save', lambda content, path: saved.append((path.name, content['epoch'])))
     monkeypatch.setattr(checkpoint, 'save_also_as', lambda path, name: saved.append((name, path.name)))
     return saved
+
+
+@pytest.fixture
+def small_files():
+    """Within it files of this process end at 4096 bytes: a write beyond that fails, as on a full disk."""
+
+    @contextmanager
+    def limited():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,9 @@
 """Checkpoints: what -e names, writing that leaves no half files, reading that runs no code."""
 
+import errno
 import os
 import pickle
-import resource
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from furnace.utils.errors import UserError
 @pytest.fixture
 def folder(tmp_path):
     """Snapshots of epochs 2, 4, 10 and 20 and the last, beside files that are none."""
-    for name in ('epoch-2.pth', 'epoch-4.pth', 'epoch-10.pth', 'epoch-20.pth', 'epoch-last.pth', '.epoch-6.pth.tmp',
+    for name in ('epoch-2.pth', 'epoch-4.pth', 'epoch-10.pth', 'epoch-20.pth', 'epoch-last.pth', '.tmp-1-epoch-6.pth',
                  'epoch-x.pth', 'epoch-8.pth.old', 'other.pth'):  # fmt: skip
         (tmp_path / name).touch()
     return tmp_path
@@ -102,18 +102,7 @@ def test_save_and_load(tmp_path):
     assert os.listdir(path.parent) == ['epoch-3.pth']
 
 
-@contextmanager
-def small_files():
-    """Files of this process end at 4096 bytes: a write beyond that fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_failed_write_leaves_the_former_file(tmp_path):
+def test_failed_write_leaves_the_former_file(tmp_path, small_files):
     path = tmp_path / 'epoch-last.pth'
     checkpoint.save({'a': 1}, path)
     before = path.read_bytes()
@@ -121,6 +110,34 @@ def test_failed_write_leaves_the_former_file(tmp_path):
         checkpoint.save({'a': torch.rand(10_000)}, path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ['epoch-last.pth']
+
+
+def test_a_read_only_disk_is_told(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, 'Read-only file system')
+
+    for function in ('builtins.open', 'os.link', 'shutil.copyfile', 'os.unlink'):
+        monkeypatch.setattr(function, refuse)
+    path = tmp_path / 'epoch-last.pth'
+    for save in (lambda: checkpoint.save({}, path), lambda: checkpoint.save_also_as(tmp_path / 'x', path.name)):
+        with pytest.raises(UserError) as caught:
+            save()
+        assert str(caught.value) == f'{path}: the checkpoint cannot be written: Read-only file system'
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
+    """The names of unfinished files, as another process leaves them where it never gets to delete any."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'getpid', lambda: 1)
+        patch.setattr(os, 'replace', lambda *_: None)
+        patch.setattr(Path, 'unlink', lambda self, missing_ok=False: None)
+        checkpoint.save({'a': 1}, tmp_path / 'epoch-2.pth')
+        checkpoint.save_also_as(tmp_path / '.tmp-1-epoch-2.pth', 'epoch-last.pth')
+    checkpoint.save({'a': 2}, tmp_path / 'epoch-2.pth')  # by this process, which touches nothing of another's
+    assert sorted(os.listdir(tmp_path)) == ['.tmp-1-epoch-2.pth', '.tmp-1-epoch-last.pth', 'epoch-2.pth']
+    checkpoint.require_own(tmp_path)
+    checkpoint.remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ['epoch-2.pth']
 
 
 @pytest.mark.parametrize('stop', [KeyboardInterrupt, RuntimeError])

@@ -43,7 +43,7 @@ def test_killed_and_resumed_equals_never_stopped(demo, trained, log, moment):
     last, wanted = log / 'snapshot' / 'epoch-last.pth', RANDOM.randint(2, 7)
     wait_until(process, lambda: last.is_file() and len(lines(log)) >= wanted)
     if moment == 'a save':
-        wait_until(process, (log / 'snapshot' / '.epoch-last.pth.tmp').is_file)
+        wait_until(process, lambda: list((log / 'snapshot').glob('.tmp-*-epoch-last.pth')))
     process.kill()
     process.communicate()
     outcome = demo.call('train.py', log, '-c', 'auto')

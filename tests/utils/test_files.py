@@ -1,7 +1,9 @@
 """Walks that lose no file, and files that appear whole or not at all."""
 
+import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,17 @@ def test_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         file.write(b'new')
     assert seen == [False]
     assert (tmp_path / 'x').read_bytes() == b'new'
+
+
+def test_a_cleanup_that_fails_does_not_hide_why(tmp_path, monkeypatch):
+    """As on a read-only disk, where nothing can be deleted either."""
+
+    def refuse(self, missing_ok=False):
+        raise OSError(errno.EROFS, 'Read-only file system')
+
+    monkeypatch.setattr(Path, 'unlink', refuse)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / 'x'):
+        raise KeyboardInterrupt
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import torch
 from furnace.base_model.resnet import BACKBONES
 from furnace.base_model.weights.load import load_pretrained
 from furnace.utils.errors import UserError
+from furnace.utils.files import replacing
 
 
 def convert(src: str, dst: Path, backbone: str, force: bool = False) -> str:
@@ -44,17 +45,11 @@ def convert(src: str, dst: Path, backbone: str, force: bool = False) -> str:
     loaded = load_pretrained([network], src, backbone)
     content = io.BytesIO()
     torch.save(dict(network.state_dict()), content)
-    temporary = dst.with_name(f'.{dst.name}.tmp')
     try:
-        with open(temporary, 'wb') as file:
+        with replacing(dst) as file:
             file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, dst)
     except OSError as error:
         raise UserError(f'{dst}: cannot be written: {error.strerror}') from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return f'{dst}: {backbone} from {loaded}'
 
 
