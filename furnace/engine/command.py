@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.distributed as dist
 
 from furnace.base_model import DualNetwork
@@ -13,7 +14,13 @@ from furnace.datasets.lists import Item
 from furnace.datasets.train_set import end_workers, loader_failure
 from furnace.engine.config import Config
 from furnace.engine.signals import Stopped
-from furnace.utils.errors import RunError, UserError
+from furnace.utils.errors import RunError, UserError, file_error
+
+OUT_OF_MEMORY = (
+    'out of memory on the GPU: for training C.grad_checkpoint = True, more GPUs (they share C.batch_size), a smaller '
+    'C.batch_size or crop; for evaluation a smaller C.eval_batch_size. python -m furnace.tools.benchmark memory '
+    '--device cuda:0 tells what fits'
+)
 
 Layout = Callable[[str, str, str], list[Item]]
 
@@ -41,17 +48,26 @@ def telling() -> Iterator[None]:
     """Within it an error may be this process's alone: it is told, while before all meet the same and one tells it."""
     try:
         yield
-    except (UserError, RunError) as error:
+    except (UserError, RunError, OSError, RuntimeError) as error:
         end_workers()
-        error.alone = getattr(error, 'alone', True)
-        raise
-    except RuntimeError as error:
-        end_workers()
-        failure = loader_failure(error)
-        if failure is None:
+        told = _told(error)
+        if told is None:
             raise
-        failure.alone = True
-        raise failure from None
+        told.alone = getattr(told, 'alone', True)
+        raise told from None
+
+
+def _told(error: Exception) -> UserError | RunError | None:
+    """``error`` as one that is told in a line; None where it is none of those that are foreseen."""
+    if isinstance(error, UserError | RunError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError):
+        told = RunError(OUT_OF_MEMORY)
+    else:
+        told = file_error(error) if isinstance(error, OSError) else loader_failure(error)
+    if told:
+        told.alone = True
+    return told
 
 
 def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> int:
@@ -62,10 +78,13 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
             parser.error(f'{name}: expected one argument')
     try:
         return command(arguments)
-    except (UserError, RunError) as error:
-        if os.environ.get('LOCAL_RANK', '0') == '0' or getattr(error, 'alone', False):
-            print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
-        status = 2 if isinstance(error, UserError) else 1
+    except (UserError, RunError, OSError, torch.OutOfMemoryError) as error:
+        told = _told(error)
+        if told is None:
+            raise
+        if os.environ.get('LOCAL_RANK', '0') == '0' or getattr(told, 'alone', False):
+            print(f'error: {" ".join(str(told).splitlines())}', file=sys.stderr)
+        status = 2 if isinstance(told, UserError) else 1
         if dist.is_initialized():  # its threads, which have had no farewell, may end Python's own exit with SIGABRT
             sys.stdout.flush()
             sys.stderr.flush()

@@ -1,6 +1,14 @@
 """The exceptions that reach a person as one line."""
 
+import errno
+import os
 from collections.abc import Sequence
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MISTAKES = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.EEXIST,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
 
 
 class UserError(Exception):
@@ -12,6 +20,21 @@ class UserError(Exception):
 
 class RunError(Exception):
     """A run that cannot go on though nobody made a mistake: printed in the same way, exit status 1."""
+
+
+def file_error(error: OSError, path: str | os.PathLike | None = None) -> UserError | RunError | None:
+    """In words, the user's mistake or a failure; None where it tells of no file, but of a connection, say.
+
+    Args:
+        path: the file or folder it is about, if it does not say: a write that fails does not.
+    """
+    name = path if error.filename is None else error.filename
+    if error.errno in FULL:
+        prefix = '' if name is None else f'{name}: '
+        return RunError(f'{prefix}{error.strerror}; make room on the disk, or in your quota (df -h)')
+    if name is None:
+        return None
+    return (UserError if error.errno in MISTAKES else RunError)(f'{name}: {error.strerror or error}')
 
 
 def some(names: Sequence[str], number: int = 3) -> str:

@@ -1,5 +1,10 @@
 """Mistakes of the user: one line that says what is wrong, exit status 2, and nothing written where it shows at once."""
 
+import errno
+import logging
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import told
@@ -167,6 +172,26 @@ def test_other_folders_that_cannot_be_made(demo, log, tmp_path, trained, no_work
         assert outcome.status == 2
         assert outcome.stderr == f'error: {tmp_path}/file/x: the folder cannot be made: Not a directory\n'
     assert no_work == []
+
+
+def test_results_that_cannot_be_written(demo, log, shallow, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_text', full)
+    outcome = demo.call('eval.py', log, '-e', shallow)
+    assert outcome.status == 1
+    line = outcome.stderr.splitlines()[-1]
+    assert re.fullmatch(rf'error: {log}/val_[0-9_]+\.json: No space left on device; make room .*', line)
+
+
+def test_a_log_that_cannot_be_opened(demo, log, shallow, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, 'Permission denied', path)
+
+    monkeypatch.setattr(logging, 'FileHandler', refuse)
+    text = told(demo.call('eval.py', log, '-e', shallow))
+    assert re.fullmatch(rf'{log}/val_[0-9_]+\.log: Permission denied', text)
 
 
 def test_evaluation_does_not_change_the_checkpoint(demo, log, trained):

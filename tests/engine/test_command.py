@@ -1,0 +1,69 @@
+"""What ends a command in one line, and with which status."""
+
+import argparse
+import errno
+import re
+import sys
+
+import pytest
+import torch
+from tiny import DEMO
+
+from furnace.engine import command
+from furnace.engine.command import run_command, telling
+from furnace.utils.errors import RunError, UserError
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['train.py'])
+
+    def raising(error):
+        def failing(_):
+            raise error
+
+        return run_command(argparse.ArgumentParser(), failing)
+
+    return raising
+
+
+ROOM = 'make room on the disk, or in your quota (df -h)'
+
+
+@pytest.mark.parametrize(
+    ('error', 'status', 'says'),
+    [
+        (PermissionError(errno.EACCES, 'Permission denied', 'log/val.log'), 2, 'log/val.log: Permission denied'),
+        (IsADirectoryError(errno.EISDIR, 'Is a directory', 'log/x'), 2, 'log/x: Is a directory'),
+        (OSError(errno.EROFS, 'Read-only file system', 'log'), 2, 'log: Read-only file system'),
+        (OSError(errno.EIO, 'Input/output error', 'log/x'), 1, 'log/x: Input/output error'),
+        (OSError(errno.ENOSPC, 'No space left on device', 'log'), 1, f'log: No space left on device; {ROOM}'),
+        (OSError(errno.ENOSPC, 'No space left on device'), 1, f'No space left on device; {ROOM}'),
+        (torch.OutOfMemoryError('CUDA out of memory.\nTried'), 1, command.OUT_OF_MEMORY),
+    ],
+)
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_what_the_system_refuses_is_told_in_a_line(run, capsys, monkeypatch, rank, error, status, says):
+    """By each process that meets it: another one may not."""
+    monkeypatch.setenv('LOCAL_RANK', rank)
+    assert run(error) == status
+    assert capsys.readouterr().err == f'error: {says}\n'
+    with pytest.raises((UserError, RunError), match=f'^{re.escape(says)}$') as caught, telling():
+        raise error
+    assert caught.value.alone
+
+
+@pytest.mark.parametrize('error', [ConnectionResetError(errno.ECONNRESET, 'Connection reset by peer'), OSError('odd')])
+def test_what_names_no_file_keeps_its_traceback(run, error):
+    with pytest.raises(OSError, match=str(error).replace('[', r'\[')):
+        run(error)
+    with pytest.raises(type(error)), telling():
+        raise error
+
+
+def test_the_remedies_are_those_of_the_readme():
+    row = next(
+        line for line in (DEMO.parent / 'README.md').read_text().splitlines() if 'out of memory on the GPU' in line
+    )
+    for words in re.findall(r'`(.*?)`', row):
+        assert words in command.OUT_OF_MEMORY
