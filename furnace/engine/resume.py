@@ -68,6 +68,8 @@ def restore(trainer: Trainer, content: dict, source: Path, force: bool = False) 
         changed += [f'the {name} list' for name, value in content['lists'].items() if value != lists[name]]
         processes = int(content['processes'])
         trainer.unused_scores = content['validation']
+        last = trainer.unused_scores and trainer.unused_scores['last']
+        trainer.scored = int(last['iteration']) if last else 0
         if trainer.validation and trainer.unused_scores:
             trainer.validation.load_state_dict(trainer.unused_scores)
         amp = str(content['amp'])

@@ -72,6 +72,7 @@ class Trainer:
         self.latest: Record | None = None
         self.failed: Record | None = None
         self.unused_scores: dict | None = None  # of a run that was scored, while this one is not
+        self.scored = 0  # the last iteration whose score the checkpoint knows that the run goes on from
         self.total = config.nepochs * config.niters_per_epoch
         self._require_shares()
         criterion.share(world.size)
@@ -123,7 +124,7 @@ class Trainer:
             total=self.total, initial=self.iteration, unit='it', mininterval=0.5 if sys.stderr.isatty() else 30,
             dynamic_ncols=True, disable=self.world.rank > 0,
         )  # fmt: skip
-        with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0) as curves:
+        with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0, self.scored) as curves:
             saved_at = time.monotonic()
             figures = {}
             self._validate(curves, logger)

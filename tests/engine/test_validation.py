@@ -9,6 +9,8 @@ import torch
 
 from furnace.base_model import load_file
 from furnace.engine.evaluator import Evaluator
+from furnace.engine.trainer import Trainer
+from furnace.utils.errors import RunError
 
 
 @pytest.fixture
@@ -93,6 +95,25 @@ def test_a_signal_ends_the_evaluation_which_is_made_up_for(demo, log, monkeypatc
     assert outcome.status == 0, outcome.stderr
     assert [row['iteration'] for row in rows(log, 'scores.jsonl')] == [1, 2, 3]
     assert load_file(log / 'snapshot' / 'epoch-best.pth')['epoch'] == 1
+
+
+def test_a_score_whose_save_fails_is_not_there_twice(demo, log, monkeypatch, means):
+    means += [60, 90, 70]
+    short = {'eval_every': 1, 'nepochs': 2, 'niters_per_epoch': 1}
+    save = Trainer.save
+
+    def failing(self, *best):
+        if best:
+            raise RunError('the disk is full')
+        save(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, 'save', failing)
+        assert demo.call('train.py', log, **short).status == 1
+    assert [row['iteration'] for row in rows(log, 'scores.jsonl')] == [1]
+    outcome = demo.call('train.py', log, '-c', 'auto', **short)
+    assert outcome.status == 0, outcome.stderr
+    assert [row['iteration'] for row in rows(log, 'scores.jsonl')] == [1, 2]
 
 
 def test_without_it_there_is_no_best(demo, log, trained):
