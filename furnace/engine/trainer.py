@@ -126,7 +126,6 @@ class Trainer:
         )  # fmt: skip
         with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0, self.scored) as curves:
             saved_at = time.monotonic()
-            figures = {}
             self._validate(curves, logger)
             for batch in self.monitor.timed(self.feed.batches(self.iteration, self.total), self.iteration):
                 epoch = self.iteration // C.niters_per_epoch
@@ -134,14 +133,15 @@ class Trainer:
                 signal_number = self.iterate(batch)
                 self.monitor.draw(curves)
                 ends = self.iteration % C.niters_per_epoch == 0
-                if (ends or self.iteration % C.log_every == 0) and (values := self._figures()):
-                    figures = values
+                figures = self._figures() if ends or self.iteration % C.log_every == 0 else None
+                if figures:
                     bar.set_postfix_str(_line({name: figures[name] for name in BAR if name in figures}), refresh=False)
                     curves.add(self.iteration, figures)
                     curves.add_watched(self.iteration, self.monitor.scalars())
                 bar.update()
                 if ends:
-                    logger.info('epoch %d/%d, %s: %s', epoch + 1, C.nepochs, self.monitor.summary(), _line(figures))
+                    text = _line(figures) if figures else 'the last iteration was skipped, it was not finite'
+                    logger.info('epoch %d/%d, %s: %s', epoch + 1, C.nepochs, self.monitor.summary(), text)
                 if ends or signal_number or time.monotonic() - saved_at >= 60 * C.checkpoint_minutes:
                     if self._failure(wait=True):
                         continue  # the next iteration tells it, in every process

@@ -94,6 +94,13 @@ def test_bad_steps_that_are_allowed_leave_no_trace(demo, log, nan_in_iteration_3
     assert [row['iteration'] for row in rows] == [1, 2, 4, 5, 6, 7, 8]
 
 
+def test_an_epoch_that_ends_with_a_bad_step_is_told_without_losses_of_another(demo, log, nan_in_iteration_3):
+    outcome = demo.call('train.py', log, max_bad_steps=1, nepochs=1, niters_per_epoch=3)
+    assert outcome.status == 0, outcome.stderr
+    line = next(line for line in outcome.stdout.splitlines() if line.startswith('epoch 1/1'))
+    assert line.endswith(': the last iteration was skipped, it was not finite')
+
+
 class Dying(Dataset):
     def __len__(self):
         return 4
