@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 from ends import difference
-from tiny import Demo
+from tiny import Demo, wait_until
 
 ITERATIONS = 8
 
@@ -39,10 +39,7 @@ class Bench:
     def _run_until(self, log: Path, iteration: int, **settings) -> subprocess.Popen:
         process = self.demo.start('train.py', log, checkpoint_minutes=0.0, **settings)
         losses, last = log / 'losses.jsonl', log / 'snapshot' / 'epoch-last.pth'
-        while not (last.is_file() and losses.is_file() and losses.read_text().count('\n') >= iteration):
-            if process.poll() is not None:
-                raise AssertionError(f'ended early: {process.communicate()[1]}')
-            os.sched_yield()
+        wait_until(process, lambda: last.is_file() and losses.is_file() and losses.read_text().count('\n') >= iteration)
         return process
 
     def _signal(self, log: Path, number: int) -> str:

@@ -7,6 +7,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,17 @@ def told(outcome: Outcome) -> str:
     assert outcome.stderr.startswith('error: ')
     assert outcome.stderr.count('\n') == 1
     return outcome.stderr.removeprefix('error: ').rstrip('\n')
+
+
+def wait_until(process: subprocess.Popen, condition: Callable[[], object]) -> None:
+    """Until ``condition`` is true. An AssertionError, with what it said, where ``process`` ends before.
+
+    It looks every few milliseconds: to look all the time would take a core from the process.
+    """
+    while not condition():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.005)
+            raise AssertionError(f'ended early: {process.communicate()[1]}')
 
 
 def _draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

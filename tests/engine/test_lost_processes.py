@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from ends import difference
-from tiny import told
+from tiny import told, wait_until
 
 from furnace.base_model import load_file
 from furnace.engine.curves import LOSSES
@@ -34,9 +34,7 @@ def children(process: subprocess.Popen) -> list[int]:
 
 def wait_for_iteration(process: subprocess.Popen, log: Path, iteration: int) -> None:
     last, losses = log / 'snapshot' / 'epoch-last.pth', log / LOSSES
-    while not (last.is_file() and losses.read_text().count('\n') >= iteration):
-        assert process.poll() is None, process.communicate()[1]
-        os.sched_yield()
+    wait_until(process, lambda: last.is_file() and losses.read_text().count('\n') >= iteration)
 
 
 def test_an_elastic_restart_goes_on_by_itself(demo, trained_by_two, log):

@@ -4,12 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from ends import difference
+from tiny import wait_until
 
 from furnace.base_model import load_file
 from furnace.engine.trainer import Trainer
@@ -20,12 +20,6 @@ RANDOM = random.Random()  # another moment in every run of the suite; the failin
 def lines(log: Path) -> list[dict]:
     path = log / 'losses.jsonl'
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def wait_until(process: subprocess.Popen, condition) -> None:
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        os.sched_yield()
 
 
 def assert_same_model(log: Path, other: Path) -> None:
