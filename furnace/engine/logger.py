@@ -42,7 +42,8 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'{path}: the folder cannot be made: {error.strerror}') from None
+        reason = 'there is a file of this name' if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(f'{path}: the folder cannot be made: {reason}') from None
 
 
 def silent_log() -> logging.Logger:
