@@ -1,6 +1,6 @@
 """Draws the scores of a study over its iterations: the mean of each variant, and the range of its seeds.
 
-python img/results.py docs/results/scenes.json img/results_scenes.png
+python img/results.py docs/results/scenes.json img/results_scenes.png --only supervised CPS CPCL
 """
 
 import argparse
@@ -62,12 +62,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python img/results.py', description=__doc__.splitlines()[0])
     parser.add_argument('plan', type=Path, metavar='PLAN.json', help='the results lie beside it')
     parser.add_argument('output', type=Path, metavar='FILE.png')
+    parser.add_argument('--only', nargs='+', metavar='VARIANT', help='these variants')
     args = parser.parse_args(arguments)
     try:
         plan = Plan(args.plan)
-        rows = plan.read()
+        rows = {run: row for run, row in plan.read().items() if run.variant in (args.only or plan.variants)}
         if not rows:
-            raise UserError(f'{plan.results}: holds no run of this plan yet')
+            raise UserError(f'{plan.results}: holds no such run of this plan yet')
         try:
             draw(rows).savefig(args.output, dpi=110)
         except (OSError, ValueError) as error:

@@ -205,4 +205,13 @@ def test_a_study_without_runs_has_no_chart(monkeypatch, tmp_path, capsys):
     plan = {'experiment': 'exp_demo', 'settings': {'lr': 1}, 'variants': {'A': {}}, 'ratios': [8], 'seeds': [1]}
     (tmp_path / 'plan.json').write_text(json.dumps(plan))
     assert run(monkeypatch, 'results.py', tmp_path / 'plan.json', tmp_path / 'x.png') == 2
-    assert 'holds no run of this plan yet' in capsys.readouterr().err
+    assert 'holds no such run of this plan yet' in capsys.readouterr().err
+
+
+def test_a_chart_of_some_variants(monkeypatch, tmp_path):
+    drawn = []
+    matplotlib = pytest.importorskip('matplotlib.figure')
+    monkeypatch.setattr(matplotlib.Figure, 'savefig', lambda figure, *_, **__: drawn.append(figure))
+    plan = IMG.parent / 'docs' / 'results' / 'scenes.json'
+    assert run(monkeypatch, 'results.py', plan, tmp_path / 'x.png', '--only', 'CPCL', 'CPS') == 0
+    assert {text.get_text() for text in drawn[0].legends[0].get_texts()} == {'CPCL', 'CPS'}
