@@ -131,7 +131,9 @@ def _train(
             if validation:
                 validation.best = None
         if world.rank == 0:
-            stack.enter_context(claimed(Path(C.log_dir), Path(C.snapshot_dir)))
+            if anew:
+                checkpoint.require_own(Path(C.snapshot_dir))
+            stack.enter_context(claimed(Path(C.log_dir)))
             logger = _begin(C, notes, trainer, found[0] if found else None, anew, weights)
         if C.compile:
             for branch in network.branches:
@@ -176,7 +178,6 @@ def _begin(
     """Open the log, keep what an earlier run left where this one begins ``anew``, and say what will run."""
     moved = []
     if anew:
-        checkpoint.require_own(Path(C.snapshot_dir))
         moved = [
             checkpoint.set_aside(path)
             for path in (Path(C.snapshot_dir), *(Path(C.log_dir, name) for name in (TENSORBOARD, LOSSES, SCORES)))

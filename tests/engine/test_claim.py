@@ -14,7 +14,7 @@ HOLDS = """
 import sys
 from pathlib import Path
 from furnace.engine.claim import claimed
-with claimed(Path(sys.argv[1]), Path(sys.argv[2])):
+with claimed(Path(sys.argv[1])):
     print('claimed', flush=True)
     input()
 """
@@ -22,11 +22,11 @@ with claimed(Path(sys.argv[1]), Path(sys.argv[2])):
 
 @pytest.fixture
 def claim():
-    """A process that claims two folders until it ends."""
+    """A process that claims a folder until it ends."""
     processes = []
 
-    def start(log_dir, snapshot_dir):
-        command = [sys.executable, '-c', HOLDS, str(log_dir), str(snapshot_dir)]
+    def start(folder):
+        command = [sys.executable, '-c', HOLDS, str(folder)]
         root = Path(__file__).resolve().parents[2]
         process = subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         processes.append(process)
@@ -41,24 +41,18 @@ def claim():
 
 def test_a_second_training_changes_nothing(demo, trained, log, claim):
     assert demo.call('train.py', log, nepochs=1, niters_per_epoch=1).status == 0
-    other = claim(log, log / 'snapshot')
+    other = claim(log)
     before = sorted(log.rglob('*'))
     text = told(demo.call('train.py', log, nepochs=1, niters_per_epoch=1))
     assert text.startswith(f'{log}: a training runs there (process {other.pid} on ')
     assert sorted(log.rglob('*')) == before
 
 
-def test_checkpoints_of_two_runs_in_one_folder(tmp_path, claim):
-    claim(tmp_path / 'a', tmp_path / 'snapshot')
-    with pytest.raises(UserError), claimed(tmp_path / 'b', tmp_path / 'snapshot'):
-        pass
-    with claimed(tmp_path / 'b', tmp_path / 'other'):
-        pass
-
-
 def test_a_killed_process_claims_nothing(tmp_path, claim):
-    other = claim(tmp_path, tmp_path / 'snapshot')
+    other = claim(tmp_path)
+    with pytest.raises(UserError), claimed(tmp_path):
+        pass
     other.kill()
     other.wait()
-    with claimed(tmp_path, tmp_path / 'snapshot'):
-        assert claim(tmp_path / 'b', tmp_path / 'b').poll() is None
+    with claimed(tmp_path):
+        assert (tmp_path / '.lock').read_text().startswith('process ')
