@@ -18,7 +18,7 @@ from place import Place, SmallNetwork
 from furnace.engine import eval_command, train_command
 from furnace.engine.trainer import Trainer
 
-SEEDS = 50  # of each kind
+SEEDS = 40  # of each kind
 SECONDS = 30  # after which a run counts as hanging
 
 

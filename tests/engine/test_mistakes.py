@@ -164,21 +164,13 @@ def test_log_folder_that_cannot_be_made(demo, tmp_path, trained):
 def test_other_folders_that_cannot_be_made(demo, log, tmp_path, trained, no_work):
     """Told before the work, not after the first epoch."""
     (tmp_path / 'file').touch()
-    for script, arguments, says in (
-        (
-            'train.py',
-            (f'snapshot_dir={tmp_path}/file/x',),
-            'file: the folder cannot be made: there is a file of this name',
-        ),
-        (
-            'eval.py',
-            ('-s', '-p', tmp_path / 'file' / 'x', f'snapshot_dir={trained}/snapshot'),
-            'file/x: the folder cannot be made: Not a directory',
-        ),
+    for script, arguments in (
+        ('train.py', (f'snapshot_dir={tmp_path}/file/x',)),
+        ('eval.py', ('-s', '-p', tmp_path / 'file' / 'x', f'snapshot_dir={trained}/snapshot')),
     ):
         outcome = demo.call(script, log, *arguments)
         assert outcome.status == 2
-        assert outcome.stderr == f'error: {tmp_path}/{says}\n'
+        assert outcome.stderr == f'error: {tmp_path}/file/x: the folder cannot be made: Not a directory\n'
     assert no_work == []
 
 

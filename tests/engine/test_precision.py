@@ -54,7 +54,7 @@ def test_a_pass_without_gradients_leaves_those_of_the_next_alone():
 @pytest.mark.parametrize('amp', ['bf16', 'fp16'])
 def test_training_in_half_precision(demo, trained, log, amp):
     """Two tiny images make BatchNorm shaky: near the full precision is all that can be said of a step on them."""
-    outcome = demo.call('train.py', log, amp=amp, nepochs=1)
+    outcome = demo.call('train.py', log, amp=amp, nepochs=1, niters_per_epoch=1)
     assert outcome.status == 0, outcome.stderr
     half, full = losses(log)[0], losses(trained)[0]
     for name in 'sup_1', 'sup_2':
