@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from furnace.datasets.lists import Item
+from furnace.utils.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[1].parent / 'shared/data'
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason='needs ../shared')
@@ -21,6 +22,16 @@ def save(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
     return path
+
+
+def refused(read, *arguments):
+    """What ``read`` says, in one line that names its first argument, a file, when it refuses it."""
+    with pytest.raises(UserError) as error:
+        read(*arguments)
+    text = str(error.value)
+    assert '\n' not in text
+    assert str(arguments[0]) in text
+    return text
 
 
 def blocks(size, side=6, seed=0):
