@@ -1,5 +1,6 @@
 """Data sets as they are downloaded, small; and what the preparation of one leaves."""
 
+import os
 import tarfile
 import zipfile
 
@@ -115,3 +116,17 @@ def refused(result, tmp_path, *words):
     for word in words:
         assert word in error
     assert [path.name for path in tmp_path.iterdir()] == ['src']
+
+
+def stop_renaming(patch, after):
+    """Ctrl-C at the rename that follows the first ``after``, once. Returns the calls, which fill as they come."""
+    rename, calls = os.rename, []
+
+    def stop_once(source, target):
+        calls.append(source)
+        if len(calls) == after + 1:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    patch.setattr('os.rename', stop_once)
+    return calls

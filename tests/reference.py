@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 GOLDEN = Path(__file__).parent / 'golden'
 S0 = 11
@@ -33,6 +34,18 @@ def rnd(name: str, shape, scale: float = 1.0) -> torch.Tensor:
 
 def ints(name: str, shape, low: int, high: int) -> torch.Tensor:
     return torch.from_numpy(R(name).randint(low, high, shape))
+
+
+def toy_network(num_classes: int):
+    """The stand-in of the evaluation's values: its logits depend on the place in the window."""
+    weight, bias = rnd('toyw', (num_classes, 3, 5, 5), 0.3), rnd('toyb', (num_classes,), 0.1)
+
+    def forward(x):
+        height, width = x.shape[-2:]
+        ramp = torch.linspace(0, 1, height)[:, None] * torch.linspace(1, 2, width)[None]
+        return F.conv2d(x, weight, bias, padding=2) * ramp
+
+    return forward
 
 
 def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -17,18 +17,6 @@ NORMALIZE = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 CASES = [(e, i) for e in reference.EXPERIMENTS for i in range(len(reference.figures(e)['sliding']))]
 
 
-def toy_network(num_classes):
-    """The reference's stand-in: its logits depend on the place in the window."""
-    weight, bias = reference.rnd('toyw', (num_classes, 3, 5, 5), 0.3), reference.rnd('toyb', (num_classes,), 0.1)
-
-    def forward(x):
-        height, width = x.shape[-2:]
-        ramp = torch.linspace(0, 1, height)[:, None] * torch.linspace(1, 2, width)[None]
-        return F.conv2d(x, weight, bias, padding=2) * ramp
-
-    return forward
-
-
 def image(number, size):
     return reference.ints(f'img{number}', (*size, 3), 0, 256).numpy().astype(np.uint8)
 
@@ -37,7 +25,7 @@ def image(number, size):
 @pytest.mark.parametrize('experiment, number', CASES)
 def test_predictions_equal_the_reference(experiment, number, batch_size):
     case, arrays = reference.figures(experiment)['sliding'][number], reference.arrays(experiment)
-    network = toy_network(reference.EXPERIMENTS[experiment])
+    network = reference.toy_network(reference.EXPERIMENTS[experiment])
     options = case['crop'], 2 / 3, case['scales'], case['flip']
     pixels = image(number, case['hw'])
     prediction = Inference(network, NORMALIZE, *options, batch_size=batch_size)(pixels).argmax(dim=0)
@@ -80,7 +68,7 @@ def test_flipped_logits_are_flipped_back():
     assert torch.allclose(both(pixels), plain(pixels) + mirrored)
 
 
-five_classes = toy_network(5)
+five_classes = reference.toy_network(5)
 
 
 def coarse_network(x):

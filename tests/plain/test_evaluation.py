@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import reference
 import torch
-import torch.nn.functional as F
 
 from furnace.datasets.normalize import Normalize
 from furnace.engine.inference import Inference
@@ -15,22 +14,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CASES = [(e, i) for e in reference.EXPERIMENTS for i in range(len(reference.figures(e)['sliding']))]
 
 
-def toy_network(num_classes):
-    """The reference's stand-in: its logits depend on the place in the window."""
-    weight, bias = reference.rnd('toyw', (num_classes, 3, 5, 5), 0.3), reference.rnd('toyb', (num_classes,), 0.1)
-
-    def forward(x):
-        height, width = x.shape[-2:]
-        ramp = torch.linspace(0, 1, height)[:, None] * torch.linspace(1, 2, width)[None]
-        return F.conv2d(x, weight, bias, padding=2) * ramp
-
-    return forward
-
-
 @pytest.mark.parametrize('experiment, number', CASES)
 def test_predictions_equal_the_reference_and_logits_the_fast_ones(experiment, number):
     case, num_classes = reference.figures(experiment)['sliding'][number], reference.EXPERIMENTS[experiment]
-    network = toy_network(num_classes)
+    network = reference.toy_network(num_classes)
     image = reference.ints(f'img{number}', (*case['hw'], 3), 0, 256).numpy().astype(np.uint8)
     options = case['crop'], 2 / 3, case['scales'], case['flip']
     plain = PlainEvaluation(network, num_classes, MEAN, STD, *options)

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from raw import contents, lines_of, make_image, make_label, pack, snapshot
+from raw import contents, lines_of, make_image, make_label, pack, snapshot, stop_renaming
 from samples import SHARED, needs_shared
 
 from furnace.datasets.images import read_label
@@ -122,16 +122,8 @@ def test_an_interrupted_call_is_completed_by_the_next(city, tmp_path, monkeypatc
 def test_interrupted_while_moving_in(city, tmp_path, monkeypatch, after):
     city('--seed', 1)
     found = contents(tmp_path / 'dst')
-    rename, calls = os.rename, []
-
-    def stop_once(source, target):
-        calls.append(source)
-        if len(calls) == after + 1:
-            raise KeyboardInterrupt
-        rename(source, target)
-
     with monkeypatch.context() as patch:
-        patch.setattr('os.rename', stop_once)
+        calls = stop_renaming(patch, after)
         status = city('--force')[0]
     if status == 130:
         assert {k: v for k, v in contents(tmp_path / 'dst').items() if not k.startswith('.partial')} == found

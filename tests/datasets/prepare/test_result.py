@@ -2,7 +2,7 @@ import json
 import os
 
 import pytest
-from raw import contents, lines_of, make_image, refused, snapshot
+from raw import contents, lines_of, make_image, refused, snapshot, stop_renaming
 
 from furnace.datasets import splits
 from furnace.datasets.prepare import frames
@@ -123,17 +123,8 @@ def test_interrupted_while_moving_in(run, tmp_path, monkeypatch, before, after):
         (tmp_path / 'dst/README.md').write_text('note')
     found = snapshot(tmp_path)
     entries = sorted(tmp_path.iterdir())
-    calls = []
-    rename = os.rename
-
-    def stop_once(source, target):
-        calls.append(source)
-        if len(calls) == after + 1:
-            raise KeyboardInterrupt
-        rename(source, target)
-
     with monkeypatch.context() as patch:
-        patch.setattr('os.rename', stop_once)
+        calls = stop_renaming(patch, after)
         status = run('--force')[0]
     if status == 130:
         assert snapshot(tmp_path) == found
