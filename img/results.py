@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         plan = Plan(args.plan)
+        plan.require(args.only or [])
         rows = {run: row for run, row in plan.read().items() if run.variant in (args.only or plan.variants)}
         if not rows:
             raise UserError(f'{plan.results}: holds no such run of this plan yet')

@@ -208,10 +208,12 @@ def test_a_study_without_runs_has_no_chart(monkeypatch, tmp_path, capsys):
     assert 'holds no such run of this plan yet' in capsys.readouterr().err
 
 
-def test_a_chart_of_some_variants(monkeypatch, tmp_path):
+def test_a_chart_of_some_variants(monkeypatch, tmp_path, capsys):
     drawn = []
     matplotlib = pytest.importorskip('matplotlib.figure')
     monkeypatch.setattr(matplotlib.Figure, 'savefig', lambda figure, *_, **__: drawn.append(figure))
     plan = IMG.parent / 'docs' / 'results' / 'scenes.json'
     assert run(monkeypatch, 'results.py', plan, tmp_path / 'x.png', '--only', 'CPCL', 'CPS') == 0
     assert {text.get_text() for text in drawn[0].legends[0].get_texts()} == {'CPCL', 'CPS'}
+    assert run(monkeypatch, 'results.py', plan, tmp_path / 'x.png', '--only', 'CPCL', 'CSP') == 2
+    assert capsys.readouterr().err.startswith(f'error: CSP: {plan} has the variants supervised, CPS, CPCL, ')

@@ -1,8 +1,10 @@
 """Studies: what a plan says is trained once, and the tables are those of its results."""
 
 import json
+import resource
 import shutil
 import signal
+import subprocess
 
 import pytest
 from tiny import DEMO, SETTINGS, write_data
@@ -96,7 +98,20 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeyp
 def test_why_a_run_failed_is_told(tmp_path):
     plan = Plan(write_plan(tmp_path, settings=SHORT | {'dataset_path': str(tmp_path / 'nothing')}))
     with pytest.raises(RunError, match=r'status 2: error: .*nothing.*no such file.*CPCL_1-2_1/output\.txt'):
-        train.train(plan, Run('CPCL', 2, 1), tmp_path, parse_devices('cpu')[0], 1, [])
+        train.train(plan, Run('CPCL', 2, 1), tmp_path, parse_devices('cpu')[0], 1, train.Processes())
+
+
+def test_a_training_that_starts_while_the_others_are_stopped(monkeypatch):
+    processes = train.Processes()
+    start = subprocess.Popen
+
+    def slow(*arguments, **options):
+        process = start(*arguments, **options)
+        processes.stop()  # by the main thread, which does not know of this one yet
+        return process
+
+    monkeypatch.setattr(subprocess, 'Popen', slow)
+    assert processes.run(['sleep', '60']) == -signal.SIGTERM
 
 
 STOPS_THE_STUDY = """
@@ -104,24 +119,43 @@ import os, signal, sys
 assert 'batch_size' not in os.environ
 signal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'))
 signal.alarm(60)  # where nothing comes, the test fails
-os.kill(os.getppid(), signal.SIGTERM)
+os.kill(os.getppid(), signal.{})
 signal.pause()
 """
 
 
-def test_a_signal_stops_the_training_too(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv('batch_size', '2')  # would stand above the plan
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_the_training_too(tmp_path, capsys, monkeypatch, number):
+    monkeypatch.setenv('batch_size', '1')  # would stand above the plan, and be refused
     (tmp_path / 'exp').mkdir()
     shutil.copy(DEMO / 'config.py', tmp_path / 'exp')
-    (tmp_path / 'exp' / 'train.py').write_text(STOPS_THE_STUDY)
+    (tmp_path / 'exp' / 'train.py').write_text(STOPS_THE_STUDY.format(number.name))
     path = write_plan(tmp_path, experiment=str(tmp_path / 'exp'))
-    former = signal.getsignal(signal.SIGTERM)
-    assert main(['run', str(path), '-d', 'cpu', '--logs', str(tmp_path / 'logs')]) == 128 + signal.SIGTERM
-    assert capsys.readouterr().err == 'stopped by SIGTERM; the same command goes on\n'
+    former = signal.getsignal(number)
+    assert main(['run', str(path), '-d', 'cpu', '--logs', str(tmp_path / 'logs')]) == 128 + number
+    assert capsys.readouterr().err == f'stopped by {number.name}; the same command goes on\n'
     (output,) = tmp_path.rglob('output.txt')  # the second run is not begun
     assert output.read_text() == 'saved\n'
     assert path.with_suffix('.jsonl').read_text() == ''
-    assert signal.getsignal(signal.SIGTERM) is former
+    assert signal.getsignal(number) is former
+
+
+def test_a_signal_that_is_to_be_ignored_is(tmp_path, monkeypatch):
+    """As under nohup."""
+    path = write_plan(tmp_path, variants={'one': {}})
+
+    def fake(plan, run, folder, device, threads, processes):
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, signal.SIG_DFL)
+        (folder / run.folder / 'snapshot').mkdir(parents=True)
+        return row(run, 0.5)
+
+    monkeypatch.setattr(train, 'train', fake)
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert main(['run', str(path), '--logs', str(tmp_path / 'logs')]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_results_that_cannot_be_written_are_told_before_training(tmp_path, told):
@@ -144,6 +178,26 @@ def test_a_result_that_cannot_be_written_is_told_and_its_log_stays(tmp_path, cap
     assert main(['run', str(path), '--logs', str(tmp_path / 'logs')]) == 1
     assert 'one, 1/2, seed 1: [Errno 21] Is a directory' in capsys.readouterr().err
     assert len(list(tmp_path.glob('logs/*/snapshot'))) == 1
+
+
+def test_half_a_result_is_taken_back(tmp_path, capsys, monkeypatch):
+    """The first does not fit onto the disk; the second does, and can be read."""
+    path = write_plan(tmp_path, variants={'one': {}, 'two': {}})
+
+    def fake(plan, run, folder, device, threads, processes):
+        (folder / run.folder / 'snapshot').mkdir(parents=True)
+        found = row(run, 0.5) | {'overrides': plan.overrides(run)}
+        return found | {'losses': 1000 * ['long']} if run.variant == 'one' else found
+
+    monkeypatch.setattr(train, 'train', fake)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        assert main(['run', str(path), '--logs', str(tmp_path / 'logs')]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert 'one, 1/2, seed 1: [Errno 28] No space left on device' in capsys.readouterr().err
+    assert [run.variant for run in Plan(path).read()] == ['two']
 
 
 ROWS = {
@@ -189,7 +243,8 @@ def test_classes_that_are_not_there_do_not_count():
         ({'settings': {'nepochs': 2}}, 'eval_every is 0; a study needs scores'),
         ({'experiment': 'exp_nothing'}, 'exp_nothing'),
         ({'variants': {'../x': {}}}, 'the variants name folders'),
-        ({'variants': {'a b': {}, 'a_b': {}}}, 'the variants name folders'),
+        ({'variants': {'a b': {}, 'a_b': {}}}, 'several runs would have the folder a_b_1-2_1'),
+        ({'seeds': [1, 1]}, 'several runs would have the folder supervised_1-2_1'),
     ],
 )
 def test_mistakes_in_a_plan_come_before_training(tmp_path, told, changes, says):

@@ -5,12 +5,15 @@ python -m furnace.tools.study tables docs/results/camvid.json
 """
 
 import argparse
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from furnace.engine.config import load_config
+from furnace.engine.config import ENVIRONMENT, load_config
 from furnace.engine.devices import parse_devices
 from furnace.engine.signals import Stopped
 from furnace.tools.study.plan import Plan
@@ -40,24 +43,33 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         plan = Plan(args.plan)
-        for name in filter(None, [*(getattr(args, 'only', None) or []), getattr(args, 'than', None)]):
-            if name not in plan.variants:
-                raise UserError(f'{name}: {args.plan} has the variants {", ".join(plan.variants)}')
         if args.command == 'tables':
+            plan.require([args.than] if args.than else [])
             print(tables(plan, args.classes, args.than))
             return 0
-        former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        plan.require(args.only or [])
+        with _stopping():
             return _run(plan, args)
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(f'{stopped}; the same command goes on', file=sys.stderr)
         return 128 + stopped.number
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Within it a signal that ends a process raises Stopped, but for those that it was started to ignore (nohup)."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    taken = {number: handler for number, handler in former.items() if handler != signal.SIG_IGN}
+    for number in taken:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -67,6 +79,8 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 def _run(plan: Plan, args: argparse.Namespace) -> int:
     if args.jobs < 1:
         raise UserError(f'--jobs {args.jobs}: must be at least 1')
+    for variable in ENVIRONMENT.keys() - {'volna'}:  # the settings are the plan's alone; volna says where furnace lies
+        os.environ.pop(variable, None)
     devices = parse_devices(args.device)
     if len(devices) > 1:
         raise UserError(f'-d {args.device}: the runs of a study share one device')

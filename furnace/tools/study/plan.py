@@ -1,6 +1,8 @@
 """What a study compares, and which of its runs are done."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,8 +52,18 @@ class Plan:
         self.variants: dict[str, dict[str, Any]] = content['variants']
         # One seed of everything comes before the next seed, so that a study that is cut short compares all of it.
         self.runs = [Run(v, r, s) for s, r, v in product(content['seeds'], content['ratios'], self.variants)]
-        if any('/' in variant for variant in self.variants) or len({run.folder for run in self.runs}) < len(self.runs):
-            raise UserError(f'{path}: the variants name folders: without "/", and each another one')
+        folders = Counter(run.folder for run in self.runs)
+        twice = next((folder for folder, count in folders.items() if count > 1), None)
+        if twice:
+            raise UserError(f'{path}: several runs would have the folder {twice}; name each variant, ratio, seed once')
+        if slashed := next((variant for variant in self.variants if '/' in variant), None):
+            raise UserError(f'{path}: {slashed}: the variants name folders; without "/"')
+
+    def require(self, variants: Iterable[str]) -> None:
+        """Raises UserError where one of them is not in the plan."""
+        for variant in variants:
+            if variant not in self.variants:
+                raise UserError(f'{variant}: {self.path} has the variants {", ".join(self.variants)}')
 
     def overrides(self, run: Run) -> list[str]:
         """The ``NAME=VALUE`` arguments of a run's train.py."""

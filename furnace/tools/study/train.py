@@ -1,5 +1,6 @@
 """Training the runs of a study, and adding them to its results."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import torch
 
-from furnace.engine.config import ENVIRONMENT
 from furnace.engine.curves import LOSSES, SCORES
 from furnace.tools.bench.measure import machine
 from furnace.tools.same_losses import read_losses
@@ -23,10 +23,31 @@ DIGITS = 5  # significant ones of a loss in the results
 SPENT = 'seconds.txt'  # of every attempt
 
 
-def train(
-    plan: Plan, run: Run, folder: Path, device: torch.device, threads: int, processes: list[subprocess.Popen]
-) -> dict:
-    """Train one run in a process of its own, which ``processes`` gets, going on where an earlier one was stopped.
+class Processes:
+    """The processes that train."""
+
+    def __init__(self):
+        self.started: list[subprocess.Popen] = []
+        self.stopped = False
+
+    def run(self, command: list[str], **options) -> int:
+        """The exit status of ``command``; the options are Popen's."""
+        # In a session of its own, a Ctrl-C at the terminal does not reach it beside the signal of ``stop``.
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        self.started.append(process)
+        if self.stopped:  # meanwhile
+            process.terminate()
+        return process.wait()
+
+    def stop(self) -> None:
+        """Have all of them save and end, those too that another thread is about to start."""
+        self.stopped = True
+        for process in self.started:
+            process.terminate()
+
+
+def train(plan: Plan, run: Run, folder: Path, device: torch.device, threads: int, processes: Processes) -> dict:
+    """Train one run in a process of its own, going on where an earlier one was stopped.
 
     Raises:
         RunError: it failed.
@@ -37,14 +58,8 @@ def train(
     command = [sys.executable, 'train.py', '-c', 'auto', '-d', which, *plan.overrides(run), f'log_dir={log}']
     begin = time.monotonic()
     with open(log / 'output.txt', 'ab') as output:
-        kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT or name == 'volna'}
-        environment = kept | {'OMP_NUM_THREADS': str(threads)}  # the settings are those of the plan alone
-        # In a session of its own, a Ctrl-C at the terminal does not reach it beside the signal of ``train_all``.
-        process = subprocess.Popen(
-            command, cwd=plan.experiment, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
-        processes.append(process)
-        status = process.wait()
+        environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
+        status = processes.run(command, cwd=plan.experiment, stdout=output, stderr=output, env=environment)
     with open(log / SPENT, 'a', encoding='utf-8') as file:
         file.write(f'{time.monotonic() - begin}\n')
     if status:
@@ -71,7 +86,7 @@ def train_all(plan: Plan, runs: list[Run], folder: Path, device: torch.device, j
         What is to be said of those that failed.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    failures, processes = [], []
+    failures, processes = [], Processes()
     pool = ThreadPoolExecutor(jobs)
     try:
         futures = {pool.submit(train, plan, run, folder, device, threads, processes): run for run in runs}
@@ -79,15 +94,14 @@ def train_all(plan: Plan, runs: list[Run], folder: Path, device: torch.device, j
             run = futures[future]
             try:
                 row = future.result()
-                with open(plan.results, 'a', encoding='utf-8') as file:
-                    file.write(json.dumps(row) + '\n')
+                _append(plan.results, row)
+                (folder / run.folder / SPENT).unlink(missing_ok=True)  # another training in this folder counts anew
+                if not keep:
+                    shutil.rmtree(folder / run.folder / 'snapshot')
             except (RunError, OSError) as error:
                 failures.append(f'{run}: {error}')
                 print(f'{done}/{len(runs)} {run}: {error}', flush=True)
                 continue
-            (folder / run.folder / SPENT).unlink(missing_ok=True)  # another training in this folder counts anew
-            if not keep:
-                shutil.rmtree(folder / run.folder / 'snapshot')
             print(
                 f'{done}/{len(runs)} {run}: mean IoU {100 * last(row):.2f}, best {100 * best(row):.2f}, '
                 f'{row["seconds"]:.0f} s',
@@ -95,7 +109,19 @@ def train_all(plan: Plan, runs: list[Run], folder: Path, device: torch.device, j
             )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
+        processes.stop()
         pool.shutdown()
     return failures
+
+
+def _append(path: Path, row: dict) -> None:
+    """``row`` as a line of its own, or nothing of it where the disk is full."""
+    line = f'{json.dumps(row)}\n'.encode()
+    with open(path, 'ab', buffering=0) as file:
+        end = file.tell()
+        try:
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(end)
+            raise
