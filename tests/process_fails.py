@@ -1,9 +1,10 @@
-"""Two processes of which the second fails while the first waits for it. Run by test_lost_processes.py.
+"""Two processes of which one fails while the other waits for it. Run by test_lost_processes.py.
 
-python process_fails.py killed|raises|refuses
+python process_fails.py killed|raises|refuses|shut
 """
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -25,7 +26,9 @@ def wait_for_each_other(arguments: argparse.Namespace) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         if world.rank == 1 and arguments.how == 'raises':
             raise ArithmeticError('of the second')
-        if world.rank == 1:
+        if world.rank == 0 and arguments.how == 'shut':
+            raise PermissionError(errno.EACCES, 'Permission denied', 'log')
+        if world.rank == 1 and arguments.how == 'refuses':
             with telling():
                 raise UserError('x.png: of the second')
         world.sum(torch.ones(1))
@@ -34,5 +37,5 @@ def wait_for_each_other(arguments: argparse.Namespace) -> int:
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser()
-    parser.add_argument('how', choices=('killed', 'raises', 'refuses'))
+    parser.add_argument('how', choices=('killed', 'raises', 'refuses', 'shut'))
     sys.exit(run_command(parser, wait_for_each_other))

@@ -10,19 +10,22 @@ from pathlib import Path
 import torch
 
 from furnace.base_model import load_file
+from furnace.engine.claim import LOCK
 from furnace.engine.logger import make_folder
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, write_error
 from furnace.utils.files import TEMPORARY, beside, replacing
 
 LAST = 'epoch-last.pth'
 BEST = 'epoch-best.pth'
+UNWRITTEN = 'the checkpoint cannot be written'
 
 
 def save(content: dict, path: Path) -> None:
     """Write beside ``path``, then rename: a file of this name is always whole.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written to.
+        UserError: the folder cannot be written to.
+        RunError: the disk is full.
     """
     make_folder(path.parent)
     try:
@@ -33,7 +36,7 @@ def save(content: dict, path: Path) -> None:
         cause = error.__context__ or error if isinstance(error, RuntimeError) else error
         if not isinstance(cause, OSError):
             raise cause from None
-        raise UserError(f'{path}: the checkpoint cannot be written: {cause.strerror}') from None
+        raise write_error(cause, path, UNWRITTEN) from None
 
 
 def save_also_as(path: Path, name: str) -> None:
@@ -46,7 +49,7 @@ def save_also_as(path: Path, name: str) -> None:
             except OSError:  # no hard links on this disk
                 shutil.copyfile(path, temporary)
     except OSError as error:
-        raise UserError(f'{path.with_name(name)}: the checkpoint cannot be written: {error.strerror}') from None
+        raise write_error(error, path.with_name(name), UNWRITTEN) from None
 
 
 def newest_good(folder: Path, report: Callable[[str], None]) -> tuple[Path, dict] | None:
@@ -87,7 +90,7 @@ def set_aside(folder: Path) -> Path | None:
 
     Returns the new name, or None where there was nothing to keep.
     """
-    if not os.path.exists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+    if not os.path.exists(folder) or (folder.is_dir() and not _used(folder)):
         return None
     moved = next(path for number in itertools.count(1) if not (path := Path(f'{folder}_{number}')).exists())
     try:
@@ -97,12 +100,18 @@ def set_aside(folder: Path) -> Path | None:
     return moved
 
 
-def require_own(folder: Path) -> None:
-    """Raises UserError where ``folder`` is a file, or holds others than checkpoints: no run may set those aside."""
+def require_own(folder: Path, log: Path) -> None:
+    """Raises UserError where ``folder`` holds others than checkpoints, or ``log`` would: no run may set those aside."""
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise UserError(f'{folder}: is not a folder; choose another C.snapshot_dir')
-    if os.path.isdir(folder) and any(folder.iterdir()) and not any(folder.glob('*epoch-*.pth*')):
+    if folder.resolve() in (log.resolve(), *log.resolve().parents):
+        raise UserError(f'{folder}: is or holds C.log_dir ({log}); choose another C.snapshot_dir')
+    if os.path.isdir(folder) and _used(folder) and not any(folder.glob('*epoch-*.pth*')):
         raise UserError(f'{folder}: holds other files than checkpoints; choose another C.snapshot_dir')
+
+
+def _used(folder: Path) -> bool:
+    return any(path.name != LOCK for path in folder.iterdir())
 
 
 def numbered(folder: Path) -> dict[int, Path]:

@@ -204,8 +204,12 @@ def check(config: Mapping[str, Any]) -> None:
         choice(name, [True, False])
     if 'supervision' in config:  # VOC's
         choice('supervision', ['semi', 'few', 'full'])
-    for name in {'ohem_thresh', 'ohem_min_kept'} & config.keys():  # Cityscapes'
-        at_least(name, 0)
+    if 'ohem_min_kept' in config:  # Cityscapes'
+        at_least('ohem_thresh', 0)
+        at_least('ohem_min_kept', 0, Integral)
+    for name in ('num_train_imgs', 'max_samples'):  # a config.py may make niters_per_epoch of them
+        if name in config:
+            at_least(name, 1, Integral)
     if config['compile'] and config['grad_checkpoint']:
         raise UserError('compile and grad_checkpoint: do not work together; set one of them to False')
     if not isinstance(config['cache_dir'], str | os.PathLike | None):
@@ -216,7 +220,7 @@ def check(config: Mapping[str, Any]) -> None:
         if not isinstance(config[name], str | os.PathLike):
             raise UserError(f'{name} = {config[name]!r}: must be a text')
     source = config['pretrained_model']
-    if not isinstance(source, str | os.PathLike | None):
+    if not isinstance(source, str | os.PathLike | None) or source == '':
         raise UserError(
             f'pretrained_model = {source!r}: must be the path of a file, hf:OWNER/NAME, torchvision, or None'
         )
@@ -230,8 +234,7 @@ def check(config: Mapping[str, Any]) -> None:
         ratio = config['labeled_ratio']
         raise UserError(f'nepochs: none is recommended for labeled_ratio = {ratio}; set one, e.g. nepochs=100')
     for name in ('nepochs', 'niters_per_epoch', 'image_height', 'image_width', 'snapshot_iter',
-                 'log_every', 'eval_crop_size', 'eval_batch_size', 'cutmix_boxmask_n_boxes', 'num_train_imgs',
-                 'max_samples'):  # fmt: skip
+                 'log_every', 'eval_crop_size', 'eval_batch_size', 'cutmix_boxmask_n_boxes'):  # fmt: skip
         at_least(name, 1, Integral)
     at_least('num_classes', 2, Integral)
     at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')

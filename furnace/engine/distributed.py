@@ -108,7 +108,7 @@ def joined(device: torch.device) -> Iterator[tuple[World, torch.device]]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         try:
             yield World(rank, size), device
-        except (RuntimeError, RunError, UserError):
+        except (RuntimeError, RunError, UserError, OSError):
             raise  # without a farewell, which would wait for processes that may be gone
         except BaseException:
             dist.destroy_process_group()

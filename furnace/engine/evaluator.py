@@ -20,7 +20,8 @@ from furnace.engine.distributed import ALONE, World
 from furnace.engine.inference import Inference
 from furnace.engine.precision import autocast, choose_amp
 from furnace.seg_opr.metric import confusion_matrix, labelled_iou, scores
-from furnace.utils.errors import file_error
+from furnace.utils.errors import write_error
+from furnace.utils.files import replacing
 from furnace.utils.pictures import save_prediction
 
 
@@ -206,9 +207,10 @@ def _plain(value: float) -> float | None:
 def write_json(path: Path, content: dict) -> None:
     """Raises UserError or RunError where it cannot be written."""
     try:
-        path.write_text(json.dumps(content, indent=1, default=str) + '\n', encoding='utf-8')
+        with replacing(path) as file:
+            file.write(f'{json.dumps(content, indent=1, default=str)}\n'.encode())
     except OSError as error:
-        raise file_error(error, path) from None
+        raise write_error(error, path) from None
 
 
 def best(results: list[dict]) -> dict:

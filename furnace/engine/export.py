@@ -8,7 +8,7 @@ import torch
 
 from furnace.engine.logger import make_folder
 from furnace.engine.model import Segmenter
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, write_error
 from furnace.utils.files import beside
 
 SUFFIXES = ('.onnx', '.pt2')
@@ -39,6 +39,7 @@ def export(model: Segmenter, path: Path) -> None:
 
     Raises:
         UserError: the file cannot be written.
+        RunError: the disk is full.
     """
     size = {2: torch.export.Dim('height', min=SMALLEST), 3: torch.export.Dim('width', min=SMALLEST)}
     shapes = {'images': {0: torch.export.Dim('batch'), **size}}
@@ -58,4 +59,4 @@ def export(model: Segmenter, path: Path) -> None:
                 program = torch.export.export(model, example, dynamic_shapes=shapes)
                 torch.export.save(program, temporary, extra_files={'classes.json': classes})
     except OSError as error:
-        raise UserError(f'{path}: cannot be written: {error.strerror}') from None
+        raise write_error(error, path) from None

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from furnace.datasets.inputs import Source, ahead, count, read
 from furnace.engine.logger import make_folder, tell
 from furnace.engine.model import Segmenter
-from furnace.utils.errors import RunError, UserError
+from furnace.utils.errors import RunError, UserError, write_error
 from furnace.utils.pictures import save_segmentation
 
 
@@ -27,6 +27,7 @@ def predict(model: Segmenter, sources: Sequence[Source], folder: Path, every: in
 
     Raises:
         UserError: the pictures cannot be written.
+        RunError: the disk is full.
         RunError: some sources are broken; the others were segmented.
     """
     make_folder(folder)
@@ -54,4 +55,4 @@ def _finish(saving: Future, folder: Path) -> None:
     try:
         saving.result()
     except OSError as error:
-        raise UserError(f'{folder}: the pictures cannot be written: {error.strerror}') from None
+        raise write_error(error, folder, 'the pictures cannot be written') from None

@@ -16,7 +16,7 @@ from furnace.datasets.eval_set import EvalSet
 from furnace.datasets.lists import require_files, require_labels
 from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
-from furnace.engine.claim import claimed
+from furnace.engine.claim import LOCK, claimed
 from furnace.engine.command import Layout, add_common, build_network, run_command, telling
 from furnace.engine.compiling import compile_training
 from furnace.engine.config import Config, load_config
@@ -24,7 +24,7 @@ from furnace.engine.curves import LOSSES, SCORES, TENSORBOARD
 from furnace.engine.devices import choose_devices
 from furnace.engine.distributed import World, joined, launch, local_place, restarted, run_id, synchronized
 from furnace.engine.evaluator import Evaluator
-from furnace.engine.logger import make_folder, open_log, silent_log, unused_path
+from furnace.engine.logger import open_log, silent_log, unused_path
 from furnace.engine.precision import place, set_up, training_format
 from furnace.engine.resume import restore
 from furnace.engine.trainer import Trainer
@@ -96,7 +96,11 @@ def _train(
         C.seed,
         C.cutmix,
     )
-    with joined(devices[0]) as (world, device), ExitStack() as stack:
+    with joined(devices[0]) as (world, device), ExitStack() as claims:
+        if world.rank == 0:  # before checkpoints are looked for: another training may be about to write one
+            for folder in map(Path, (C.log_dir, C.snapshot_dir)):
+                if (folder / LOCK).is_file():
+                    claims.enter_context(claimed(folder))
         set_up(device, C.deterministic)
         torch.manual_seed(C.seed)
         network = build_network(C)
@@ -121,7 +125,7 @@ def _train(
                 f'{C.snapshot_dir}: the processes found checkpoints of iterations {-least} to {greatest}; '
                 'all machines need the same folder'
             )
-        # What the user can get wrong was told above, before any file is written.
+        # What the user can get wrong was told above, before any file is written or moved.
         logger = silent_log()
         # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
         last = Path(C.snapshot_dir, checkpoint.LAST)
@@ -132,9 +136,8 @@ def _train(
                 validation.best = None
         if world.rank == 0:
             if anew:
-                checkpoint.require_own(Path(C.snapshot_dir))
-            stack.enter_context(claimed(Path(C.log_dir)))
-            logger = _begin(C, notes, trainer, found[0] if found else None, anew, weights)
+                checkpoint.require_own(Path(C.snapshot_dir), Path(C.log_dir))
+            logger = _begin(C, claims, notes, trainer, found[0] if found else None, anew, weights)
         if C.compile:
             for branch in network.branches:
                 compile_training(branch, logger.warning if world.size == 1 else None)
@@ -173,21 +176,33 @@ def _find_checkpoint(resume: str | None, folder: Path, world: World, notes: list
 
 
 def _begin(
-    C: Config, notes: list[str], trainer: Trainer, source: Path | None, anew: bool, weights: str | None
+    C: Config,
+    claims: ExitStack,
+    notes: list[str],
+    trainer: Trainer,
+    source: Path | None,
+    anew: bool,
+    weights: str | None,
 ) -> logging.Logger:
-    """Open the log, keep what an earlier run left where this one begins ``anew``, and say what will run."""
+    """Open the log, keep what an earlier run left where this one begins ``anew``, and say what will run.
+
+    Args:
+        claims: gets those of the run's folders.
+    """
+    for folder in (C.log_dir, C.snapshot_dir):
+        claims.enter_context(claimed(Path(folder)))
     moved = []
     if anew:
         moved = [
             checkpoint.set_aside(path)
             for path in (Path(C.snapshot_dir), *(Path(C.log_dir, name) for name in (TENSORBOARD, LOSSES, SCORES)))
         ]
+        claims.enter_context(claimed(Path(C.snapshot_dir)))  # another folder of this name, where one was moved
     logger = open_log(unused_path(Path(C.log_dir), 'train', '.log'))
     for note in notes:
         logger.warning('%s', note)
     for path in filter(None, moved):
         logger.info('what an earlier run left is kept in %s (train.py -c auto goes on with a run)', path)
-    make_folder(Path(C.snapshot_dir))
     checkpoint.remove_leftovers(Path(C.snapshot_dir))
     labeled, unlabeled = trainer.data.labeled, trainer.data.unlabeled
     for kind, items in (('labelled', labeled), ('unlabelled', unlabeled)):

@@ -179,7 +179,7 @@ class Trainer:
     def iterate(self, batch: Batch) -> int:
         """One iteration: gradients of the step, then a step of each branch's SGD, unless something is not finite.
 
-        Nothing in it waits for the device, where that is one, so that the next iteration can be prepared meanwhile.
+        With a single device nothing in it waits for that, so that the next iteration can be prepared meanwhile.
 
         Returns:
             The number of a signal to stop, or 0; the same in every process.

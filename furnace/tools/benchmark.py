@@ -21,7 +21,8 @@ from furnace.engine.precision import set_up
 from furnace.tools.bench import data, evaluation, memory, plain, profile, step
 from furnace.tools.bench.measure import Row, machine, table
 from furnace.tools.bench.recipes import RECIPES, Plan
-from furnace.utils.errors import RunError, UserError
+from furnace.utils.errors import RunError, UserError, write_error
+from furnace.utils.files import replacing
 
 PARTS = {
     'data': data.rows,
@@ -82,16 +83,18 @@ def _run(args: argparse.Namespace, command: str) -> None:
         f'{described["device"]}, {described["cpu"]}, {described["torch_threads"]} threads, torch {described["torch"]}'
     )
     rows = []
-    with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
-        # On a GPU enough iterations that what the loader has ready beforehand does not hide a wait.
-        amount = QUICK if args.quick else {'waits': 40} if device.type == 'cuda' else {}
-        plan = Plan(recipes, device, Path(folder), args.data, **amount)
-        for name in PARTS if args.part == 'all' else (args.part,):
-            print(f'measuring: {name}', file=sys.stderr)
-            rows += PARTS[name](plan)
-            if path:  # after each part: what comes later may fail, or be stopped
-                _write(path, {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)})
-    print(table(rows))
+    try:
+        with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
+            # On a GPU enough iterations that what the loader has ready beforehand does not hide a wait.
+            amount = QUICK if args.quick else {'waits': 40} if device.type == 'cuda' else {}
+            plan = Plan(recipes, device, Path(folder), args.data, **amount)
+            for name in PARTS if args.part == 'all' else (args.part,):
+                print(f'measuring: {name}', file=sys.stderr)
+                rows += PARTS[name](plan)
+                if path:  # after each part: what comes later may fail, or be stopped
+                    _write(path, {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)})
+    finally:  # a part that fails does not take the others with it
+        print(table(rows))
     if path:
         print(f'written to {path}')
 
@@ -127,9 +130,10 @@ def _plain(rows: list[Row]) -> list[dict]:
 
 def _write(path: Path, content: dict) -> None:
     try:
-        path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+        with replacing(path) as file:
+            file.write(f'{json.dumps(content, indent=1)}\n'.encode())
     except OSError as error:
-        raise UserError(f'{path}: cannot be written: {error.strerror}') from None
+        raise write_error(error, path) from None
 
 
 if __name__ == '__main__':

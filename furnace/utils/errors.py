@@ -4,7 +4,8 @@ import errno
 import os
 from collections.abc import Sequence
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+ROOM = 'make room on the disk, or in your quota (df -h)'
 MISTAKES = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENOENT, errno.EEXIST,
     errno.ENAMETOOLONG, errno.ELOOP,
@@ -31,10 +32,16 @@ def file_error(error: OSError, path: str | os.PathLike | None = None) -> UserErr
     name = path if error.filename is None else error.filename
     if error.errno in FULL:
         prefix = '' if name is None else f'{name}: '
-        return RunError(f'{prefix}{error.strerror}; make room on the disk, or in your quota (df -h)')
+        return RunError(f'{prefix}{error.strerror}; {ROOM}')
     if name is None:
         return None
     return (UserError if error.errno in MISTAKES else RunError)(f'{name}: {error.strerror or error}')
+
+
+def write_error(error: OSError, path: str | os.PathLike, what: str = 'cannot be written') -> UserError | RunError:
+    """In words, that ``path`` could not be written: the user's mistake, unless the disk is full."""
+    text = f'{path}: {what}: {error.strerror}'
+    return RunError(f'{text}; {ROOM}') if error.errno in FULL else UserError(text)
 
 
 def some(names: Sequence[str], number: int = 3) -> str:

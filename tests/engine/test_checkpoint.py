@@ -135,7 +135,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path, monkeypatch):
         checkpoint.save_also_as(tmp_path / '.tmp-1-epoch-2.pth', 'epoch-last.pth')
     checkpoint.save({'a': 2}, tmp_path / 'epoch-2.pth')  # by this process, which touches nothing of another's
     assert sorted(os.listdir(tmp_path)) == ['.tmp-1-epoch-2.pth', '.tmp-1-epoch-last.pth', 'epoch-2.pth']
-    checkpoint.require_own(tmp_path)
+    checkpoint.require_own(tmp_path, tmp_path.parent)
     checkpoint.remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ['epoch-2.pth']
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from tiny import told
 
+from furnace.engine import checkpoint
 from furnace.engine.claim import claimed
+from furnace.engine.trainer import Trainer
 from furnace.utils.errors import UserError
 
 HOLDS = """
@@ -46,6 +48,47 @@ def test_a_second_training_changes_nothing(demo, trained, log, claim):
     text = told(demo.call('train.py', log, nepochs=1, niters_per_epoch=1))
     assert text.startswith(f'{log}: a training runs there (process {other.pid} on ')
     assert sorted(log.rglob('*')) == before
+
+
+@pytest.mark.parametrize('other_log', [False, True])
+def test_folders_of_checkpoints_are_claimed_too(demo, log, claim, no_work, other_log):
+    """Before and after one is set aside; another log folder does not help."""
+    snapshots = log / 'snapshot'
+    changes = {'snapshot_dir': snapshots, 'nepochs': 1, 'niters_per_epoch': 1}
+    assert demo.call('train.py', log, **changes).status == 0
+    (snapshots / 'epoch-last.pth').touch()
+    other = claim(snapshots)
+    text = told(demo.call('train.py', log / 'other' if other_log else log, **changes))
+    assert text.startswith(f'{snapshots}: a training runs there (process {other.pid} on ')
+    assert not list(log.glob('snapshot_*'))
+    other.kill()
+    other.wait()
+    held = []
+
+    def run(trainer, logger):
+        with pytest.raises(AssertionError):
+            claim(snapshots)
+        held.append(snapshots)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, 'run', run)
+        assert demo.call('train.py', log, **changes).status == 0
+    assert list(log.glob('snapshot_1/epoch-last.pth'))
+    assert held
+
+
+def test_checkpoints_are_looked_for_when_no_other_training_can_write_one(demo, log, claim, no_work, monkeypatch):
+    assert demo.call('train.py', log, nepochs=1, niters_per_epoch=1).status == 0
+    monkeypatch.setattr(checkpoint, 'newest_good', None)
+    claim(log)
+    assert 'a training runs there' in told(demo.call('train.py', log, '-c', 'auto'))
+
+
+@pytest.mark.parametrize('place', ['.', '..'])
+def test_checkpoints_beside_the_log_are_refused(refused, log, place):
+    """They are moved as a whole when a new run begins."""
+    text = refused('train.py', snapshot_dir=log / place, log_dir=log)
+    assert text == f'{log / place}: is or holds C.log_dir ({log}); choose another C.snapshot_dir'
 
 
 def test_a_killed_process_claims_nothing(tmp_path, claim):

@@ -127,6 +127,18 @@ def test_a_word_is_not_taken_for_true(tmp_path, monkeypatch, name):
         load_config(path)
 
 
+def test_a_file_with_numbers_of_its_own(tmp_path, monkeypatch):
+    """Without what niters_per_epoch is made of in others; pixels that OHEM keeps are whole ones."""
+    text = (ROOT / 'exp_demo' / 'config.py').read_text()
+    path = tmp_path / 'config.py'
+    path.write_text(f'{text}\nC.niters_per_epoch = 3\ndel C.max_samples, C.num_train_imgs\n')
+    monkeypatch.setenv('volna', str(ROOT))
+    assert load_config(path).niters_per_epoch == 3
+    path.write_text(f'{text}\nC.ohem_thresh, C.ohem_min_kept = 0.7, 5e4\n')
+    with pytest.raises(UserError, match=r'^ohem_min_kept = 50000\.0: '):
+        load_config(path)
+
+
 @pytest.mark.parametrize('name', ['method', 'log_every', 'image_std', 'cutmix', 'eval_whole'])
 def test_setting_deleted_from_the_file(tmp_path, monkeypatch, name):
     lines = (ROOT / 'exp_demo' / 'config.py').read_text().splitlines(keepends=True)

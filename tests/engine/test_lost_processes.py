@@ -55,6 +55,7 @@ def test_an_elastic_restart_goes_on_by_itself(demo, trained_by_two, log):
     [
         ('killed', 128 + signal.SIGKILL, 'error: process 1 of 2 was ended by SIGKILL'),
         ('refuses', 2, 'error: x.png: of the second'),
+        ('shut', 2, 'error: log: Permission denied'),
     ],
 )
 def test_a_process_that_fails_ends_all(tmp_path, monkeypatch, capfd, how, status, says):

@@ -2,8 +2,8 @@
 
 import errno
 import logging
+import os
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -178,11 +178,11 @@ def test_results_that_cannot_be_written(demo, log, shallow, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(Path, 'write_text', full)
+    monkeypatch.setattr(os, 'fsync', full)
     outcome = demo.call('eval.py', log, '-e', shallow)
     assert outcome.status == 1
     line = outcome.stderr.splitlines()[-1]
-    assert re.fullmatch(rf'error: {log}/val_[0-9_]+\.json: No space left on device; make room .*', line)
+    assert re.fullmatch(rf'error: {log}/val_[0-9_]+\.json: cannot be written: No space left on device; make .*', line)
 
 
 def test_a_log_that_cannot_be_opened(demo, log, shallow, monkeypatch):

@@ -44,7 +44,7 @@ def test_killed_and_resumed_equals_never_stopped(demo, trained, log, moment):
     assert outcome.status == 0, (wanted, outcome.stderr)
     assert 'going on from iteration' in outcome.stdout
     assert difference(log, trained) is None
-    assert not list((log / 'snapshot').glob('.*'))
+    assert not list((log / 'snapshot').glob('.tmp*'))
 
 
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(demo, trained, log):
@@ -105,6 +105,7 @@ def test_an_older_checkpoint_begins_a_history_of_its_own(demo, trained, log):
     assert outcome.status == 0, outcome.stderr
     assert [row['iteration'] for row in lines(log)] == [7, 8]
     assert sorted(path.name for path in (log / 'snapshot_1').iterdir()) == [
+        '.lock',
         'epoch-2.pth',
         'epoch-3.pth',
         'epoch-last.pth',
@@ -149,6 +150,7 @@ def test_checkpoints_that_are_all_damaged_are_not_passed_over(demo, log):
 def test_the_number_of_snapshots_is_bounded(demo, log):
     assert demo.call('train.py', log, snapshot_iter=1, keep_snapshots=2).status == 0
     assert sorted(path.name for path in (log / 'snapshot').iterdir()) == [
+        '.lock',
         'epoch-2.pth',
         'epoch-3.pth',
         'epoch-last.pth',

@@ -1,5 +1,6 @@
 """train.py as users run it: what it leaves behind, and that a run can be repeated and gone on with."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,6 @@ from tiny import NAMES
 from furnace.base_model import load_file
 from furnace.engine import checkpoint
 from furnace.engine.trainer import Trainer
-from furnace.utils.errors import UserError
 
 STATE = ('bad_steps', 'classes', 'config', 'lists', 'processes', 'run', 'scaler', 'validation', 'amp')
 SHORT = {'nepochs': 1, 'niters_per_epoch': 1}
@@ -52,7 +52,7 @@ def events(folder):
 
 def test_files_of_a_training(trained):
     # Every second epoch after nepochs // 6 = 0, and the last.
-    assert sorted(os.listdir(trained / 'snapshot')) == ['epoch-2.pth', 'epoch-3.pth', 'epoch-last.pth']
+    assert sorted(os.listdir(trained / 'snapshot')) == ['.lock', 'epoch-2.pth', 'epoch-3.pth', 'epoch-last.pth']
     assert re.fullmatch(r'train_\d{4}(_\d\d){5}\.log', next(trained.glob('train_*.log')).name)
     assert {path.name for path in trained.iterdir() if path.is_dir()} == {'snapshot', 'tb'}
 
@@ -235,11 +235,12 @@ def test_pretrained_weights_fill_both_backbones(demo, log, tmp_path, trained, mo
     assert not torch.equal(*heads)
 
 
-def test_full_disk_while_training(demo, log, monkeypatch, no_work):
-    def save(content, path):
-        raise UserError(f'{path}: the checkpoint cannot be written: No space left on device')
+def test_full_disk_while_training(demo, log, monkeypatch):
+    def full(content, file):
+        raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(checkpoint, 'save', save)
+    monkeypatch.setattr(torch, 'save', full)
     outcome = demo.call('train.py', log, **SHORT)
-    assert outcome.status == 2
-    assert outcome.stderr.splitlines()[-1].startswith(f'error: {log}/snapshot/')
+    assert outcome.status == 1
+    says = f'{log}/snapshot/epoch-0.pth: the checkpoint cannot be written: No space left on device; make room'
+    assert outcome.stderr.splitlines()[-1].startswith(f'error: {says}')

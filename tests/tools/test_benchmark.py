@@ -282,7 +282,7 @@ def test_a_folder_gets_a_file_named_after_the_device(tiny, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['benchmark_cpu_memory.json']
 
 
-def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch):
+def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch, capsys):
     def interrupted(plan):
         raise KeyboardInterrupt
 
@@ -291,3 +291,4 @@ def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch):
     assert benchmark.main(['--quick', '--json', str(tmp_path)]) == 130
     (row,) = json.loads((tmp_path / 'benchmark_cpu.json').read_text())['rows']
     assert row['what'] == 'x'
+    assert '\ndata  x ' in capsys.readouterr().out

@@ -35,7 +35,7 @@ def source_problem(source: str | os.PathLike, backbone: str) -> str | None:
     """What is wrong with ``source`` for ``backbone`` (one of BACKBONES) as far as its text tells, and what to do."""
     source = os.fspath(source)
     if not source:
-        return 'must be the path of a file, hf:OWNER/NAME, torchvision, or None'
+        return 'must be the path of a file, hf:OWNER/NAME, or torchvision'
     if source.startswith('hf:') and not HUB.fullmatch(source):
         return 'a name on the hub has the form hf:OWNER/NAME or hf:OWNER/NAME@REVISION'
     if source == 'torchvision' and backbone not in TORCHVISION:

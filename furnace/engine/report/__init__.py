@@ -16,7 +16,7 @@ from furnace.engine.evaluator import Evaluator
 from furnace.engine.logger import make_folder
 from furnace.engine.report.gallery import make_gallery, worst
 from furnace.engine.report.page import render
-from furnace.utils.errors import UserError
+from furnace.utils.errors import write_error
 
 PAGE = 'index.html'
 
@@ -45,6 +45,7 @@ def write_report(
 
     Raises:
         UserError: it cannot be written.
+        RunError: the disk is full.
     """
     make_folder(folder)
     try:
@@ -55,7 +56,7 @@ def write_report(
         # Names of files may hold what UTF-8 cannot.
         path.write_text(page, encoding='utf-8', errors='backslashreplace')
     except OSError as error:
-        raise UserError(f'{folder}: the report cannot be written: {error.strerror}') from None
+        raise write_error(error, folder, 'the report cannot be written') from None
     return path
 
 

@@ -134,7 +134,7 @@ def _on_gpu(recipe: Recipe, device: torch.device) -> list[Row]:
 
 
 def _fits(recipe: Recipe, device: torch.device, *options: str) -> list[Row]:
-    """The largest measured batch of the recipe's crop whose peak stays below each card's memory."""
+    """The largest measured batch of the recipe's crop whose peak stays below each card's memory, less CONTEXT."""
     reserved = {}
     for batch in BATCHES:
         work = None
