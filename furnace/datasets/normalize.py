@@ -28,8 +28,10 @@ class Normalize(nn.Module):
         """
         number, _, height, width = pixels.shape
         # Rows of W x 3 numbers: arithmetic along three channels alone is slow on the CPU.
-        rows = pixels.permute(0, 2, 3, 1).reshape(number, height, width * 3).to(torch.float32, copy=True)
-        rows.mul_(self.scale.repeat(width)).sub_(self.shift.repeat(width))
+        rows, scale = pixels.permute(0, 2, 3, 1).reshape(number, height, width * 3), self.scale.repeat(width)
+        # In place in a copy alone, which floats need not be; PyTorch 2.7 exports nothing else.
+        rows = rows.float().mul_(scale) if rows.dtype == torch.uint8 else rows.float() * scale
+        rows.sub_(self.shift.repeat(width))
         if inside is not None:
             top, left, bottom, right = inside[:, :, None].unbind(dim=1)
             y = torch.arange(height, device=pixels.device)

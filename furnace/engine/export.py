@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -16,12 +19,14 @@ SMALLEST = 17  # pixels a side: below, the deep map would be a single pixel, whi
 
 
 def require_exportable(path: Path, force: bool) -> None:
-    """Raises UserError for another suffix, a file that is there already (unless forced), or packages that are not."""
+    """Raises UserError for another suffix, a file that is there already (unless forced), or packages that do not do."""
     if path.suffix not in SUFFIXES:
         raise UserError(f'--export {path}: expected a file name that ends in {" or ".join(SUFFIXES)}')
     if path.is_dir() or (path.exists() and not force):
         raise UserError(f'{path}: is there already; --force writes over a file')
     if path.suffix == '.onnx':
+        if torch.__version__ < (2, 7):
+            raise UserError(f'--export {path}: needs PyTorch 2.7, this is {torch.__version__}; .pt2 does not')
         missing = [name for name in ('onnx', 'onnxscript') if importlib.util.find_spec(name) is None]
         if missing:
             raise UserError(f'--export {path}: needs {" and ".join(missing)}: pip install onnx onnxscript')
@@ -47,7 +52,7 @@ def export(model: Segmenter, path: Path) -> None:
     classes = json.dumps(model.classes.plain())
     make_folder(path.parent)
     try:
-        with beside(path) as temporary:
+        with beside(path) as temporary, _any_size():
             if path.suffix == '.onnx':
                 program = torch.onnx.export(
                     model, example, dynamo=True, verbose=False, dynamic_shapes=shapes,
@@ -60,3 +65,13 @@ def export(model: Segmenter, path: Path) -> None:
                 torch.export.save(program, temporary, extra_files={'classes.json': classes})
     except OSError as error:
         raise write_error(error, path) from None
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """PyTorch before 2.13 keeps of the example whether the side of a pooled map is odd: newer ones reckon like this."""
+    if torch.__version__ >= (2, 13):
+        yield
+        return
+    with mock.patch('torch._meta_registrations.div_rtn', lambda x, y: x // y):
+        yield

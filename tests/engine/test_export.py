@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from tiny import COLORS, NAMES
+from torch.torch_version import TorchVersion
 
 import furnace
 
@@ -31,7 +32,13 @@ def run_pt2(path):
     return lambda images: program.module()(images).detach().numpy(), json.loads(extra['classes.json'])
 
 
-@pytest.mark.parametrize(('suffix', 'branch', 'run'), [('.onnx', 1, run_onnx), ('.pt2', 2, run_pt2)])
+@pytest.mark.parametrize(
+    ('suffix', 'branch', 'run'),
+    [
+        pytest.param('.onnx', 1, run_onnx, marks=pytest.mark.skipif(torch.__version__ < (2, 7), reason='PyTorch 2.6')),
+        ('.pt2', 2, run_pt2),
+    ],
+)
 def test_equal_to_the_network(demo, log, shallow, tmp_path, suffix, branch, run):
     path = tmp_path / 'new' / f'model{suffix}'
     outcome = demo.call('eval.py', log, '-e', shallow, '--export', path, '--branch', branch)
@@ -74,6 +81,14 @@ def test_refused(demo, log, shallow, tmp_path, monkeypatch, name, says):
     assert outcome.stderr.count('\n') == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ['folder.pt2', 'there.pt2']
     assert (tmp_path / 'there.pt2').read_text() == 'there'
+
+
+def test_onnx_of_an_old_pytorch_is_refused(demo, log, shallow, tmp_path, monkeypatch):
+    """2.6 writes no program for all sizes."""
+    monkeypatch.setattr(torch, '__version__', TorchVersion('2.6.1+cu124'))
+    outcome = demo.call('eval.py', log, '-e', shallow, '--export', tmp_path / 'x.onnx')
+    says = f'--export {tmp_path}/x.onnx: needs PyTorch 2.7, this is 2.6.1+cu124; .pt2 does not'
+    assert (outcome.status, outcome.stderr) == (2, f'error: {says}\n')
 
 
 def test_forced_and_whole_or_not_at_all(demo, log, shallow, tmp_path, monkeypatch):
