@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from place import SmallNetwork
 from tiny import COLORS, DEMO, NAMES, SETTINGS, Demo, told
 from torchvision.models.resnet import BasicBlock
 
 from furnace.base_model import BACKBONES, DualNetwork, load_file
 from furnace.base_model.resnet import Backbone
-from furnace.engine import checkpoint
+from furnace.engine import checkpoint, eval_command, train_command
 from furnace.engine.config import ENVIRONMENT, load_config, plain
 from furnace.engine.guard import Record
 from furnace.engine.trainer import Trainer
@@ -200,3 +201,10 @@ def reported(demo, shallow_file, tmp_path_factory):
         outcome = demo.call('eval.py', root / 'log', *options, dataset_path=data, snapshot_dir=root / 'snapshot')
     assert outcome.status == 0, outcome.stderr
     return Reported(root / 'log', data, outcome.stdout)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A network of a few weights, where only what happens around it matters."""
+    for module in (train_command, eval_command):
+        monkeypatch.setattr(module, 'build_network', lambda C: SmallNetwork(C.num_classes))

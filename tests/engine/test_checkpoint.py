@@ -200,6 +200,26 @@ def test_second_name_without_hard_links(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ['epoch-2.pth', 'epoch-last.pth']
 
 
+def test_second_name_does_not_go_into_a_link_that_was_left(tmp_path):
+    """By a killed process of the same number."""
+    for epoch in (1, 2):
+        checkpoint.save({'a': epoch}, tmp_path / f'epoch-{epoch}.pth')
+    os.link(tmp_path / 'epoch-1.pth', tmp_path / f'.tmp-{os.getpid()}-epoch-last.pth')
+    checkpoint.save_also_as(tmp_path / 'epoch-2.pth', 'epoch-last.pth')
+    assert [load_file(tmp_path / f'epoch-{name}.pth')['a'] for name in (1, 2, 'last')] == [1, 2, 2]
+
+
+@pytest.mark.parametrize('name', ['notes.txt', 'x/epoch-1.pth'])
+def test_a_folder_with_other_files_is_refused(tmp_path, name):
+    path = tmp_path / 'snapshot' / name
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(UserError, match='/snapshot: holds other files than checkpoints; '):
+        checkpoint.require_own(tmp_path / 'snapshot', tmp_path / 'log')
+    with pytest.raises(UserError, match='is not a folder; '):
+        checkpoint.require_own(path, tmp_path / 'log')
+
+
 class Malicious:
     def __init__(self, path):
         self.path = path

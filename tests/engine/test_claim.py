@@ -1,5 +1,8 @@
 """Two trainings in one folder."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +16,13 @@ from furnace.engine.trainer import Trainer
 from furnace.utils.errors import UserError
 
 HOLDS = """
-import sys
+import os, sys
 from pathlib import Path
 from furnace.engine.claim import claimed
 with claimed(Path(sys.argv[1])):
-    print('claimed', flush=True)
-    input()
+    if os.fork():  # the other one is as a loader worker, which may outlive it
+        print('claimed', flush=True)
+    sys.stdin.read()
 """
 
 
@@ -89,6 +93,31 @@ def test_checkpoints_beside_the_log_are_refused(refused, log, place):
     """They are moved as a whole when a new run begins."""
     text = refused('train.py', snapshot_dir=log / place, log_dir=log)
     assert text == f'{log / place}: is or holds C.log_dir ({log}); choose another C.snapshot_dir'
+
+
+@pytest.mark.parametrize('arguments', [(), ('-c', 'auto')])
+def test_a_training_holds_its_folders_until_it_ends(demo, log, claim, small, monkeypatch, arguments):
+    def run(trainer, logger):
+        for folder in (log, log / 'snapshot'):
+            command = [sys.executable, '-c', HOLDS, str(folder)]
+            root = Path(__file__).resolve().parents[2]
+            other = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            assert f'{folder}: a training runs there (process {os.getpid()} on ' in other.stderr
+
+    assert not arguments or demo.call('train.py', log, nepochs=1, niters_per_epoch=1).status == 0
+    monkeypatch.setattr(Trainer, 'run', run)
+    assert demo.call('train.py', log, *arguments, nepochs=1, niters_per_epoch=1).status == 0
+    for folder in (log, log / 'snapshot'):
+        claim(folder)
+
+
+def test_where_a_file_system_knows_no_locks_nothing_is_claimed(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'lockf', refuse)
+    with claimed(tmp_path):
+        pass
 
 
 def test_a_killed_process_claims_nothing(tmp_path, claim):

@@ -38,6 +38,7 @@ ROOM = 'make room on the disk, or in your quota (df -h)'
         (OSError(errno.EROFS, 'Read-only file system', 'log'), 2, 'log: Read-only file system'),
         (OSError(errno.EIO, 'Input/output error', 'log/x'), 1, 'log/x: Input/output error'),
         (OSError(errno.ENOSPC, 'No space left on device', 'log'), 1, f'log: No space left on device; {ROOM}'),
+        (OSError(errno.EDQUOT, 'Disk quota exceeded', 'log'), 1, f'log: Disk quota exceeded; {ROOM}'),
         (OSError(errno.ENOSPC, 'No space left on device'), 1, f'No space left on device; {ROOM}'),
         (torch.OutOfMemoryError('CUDA out of memory.\nTried'), 1, command.OUT_OF_MEMORY),
     ],
@@ -51,6 +52,16 @@ def test_what_the_system_refuses_is_told_in_a_line(run, capsys, monkeypatch, ran
     with pytest.raises((UserError, RunError), match=f'^{re.escape(says)}$') as caught, telling():
         raise error
     assert caught.value.alone
+
+
+@pytest.mark.parametrize('alone', [False, True])
+def test_what_all_processes_know_stays_so(alone):
+    """Rank 0 tells it alone then."""
+    error = RunError('iteration 3: the gradient of branch 1 is nan')
+    error.alone = alone
+    with pytest.raises(RunError) as caught, telling():
+        raise error
+    assert caught.value.alone == alone
 
 
 @pytest.mark.parametrize('error', [ConnectionResetError(errno.ECONNRESET, 'Connection reset by peer'), OSError('odd')])

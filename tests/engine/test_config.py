@@ -117,7 +117,12 @@ def test_mistake_in_the_file_is_told_with_its_line(tmp_path, monkeypatch, line, 
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('name', ['reweight', 'eval_flip', 'cutmix_boxmask_by_size'])
+@pytest.mark.parametrize(
+    'name',
+    ['reweight', 'cutmix', 'cutmix_boxmask_fixed_aspect_ratio', 'cutmix_boxmask_by_size',
+     'cutmix_boxmask_outside_bounds', 'cutmix_boxmask_no_invert', 'compile', 'grad_checkpoint', 'deterministic',
+     'eval_flip', 'eval_whole'],
+)  # fmt: skip
 def test_a_word_is_not_taken_for_true(tmp_path, monkeypatch, name):
     lines = (ROOT / 'exp_demo' / 'config.py').read_text().splitlines()
     path = tmp_path / 'config.py'

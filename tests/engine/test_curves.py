@@ -1,12 +1,14 @@
 """What a run logs: neither a gap nor a double where it goes on, and one line where it cannot be written."""
 
 import errno
+import io
 import json
 import os
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboardX.proto import event_pb2
 
 from furnace.engine.curves import LOSSES, SCORES, TENSORBOARD, Curves
@@ -16,18 +18,23 @@ from furnace.utils.errors import RunError, UserError
 SCORE = Scores(iou=[0.5, 0.7], mean_iou=0.6, mean_iou_no_background=0.7, pixel_accuracy=0.8)
 
 
-def events(folder):
-    """(tag, step) of all that TensorBoard shows, in the order of the files; a new start drops what it purges."""
-    found = []
+def records(folder):
+    """The events in the order of the files."""
     for path in sorted((folder / TENSORBOARD).iterdir()):
         content = path.read_bytes()
         while content:
             length = int.from_bytes(content[:8], 'little')
-            event = event_pb2.Event.FromString(content[12 : 12 + length])
+            yield event_pb2.Event.FromString(content[12 : 12 + length])
             content = content[16 + length :]
-            if event.session_log.status == event_pb2.SessionLog.START:
-                found = [(tag, step) for tag, step in found if step < event.step]
-            found += [(value.tag, event.step) for value in event.summary.value]
+
+
+def events(folder):
+    """(tag, step) of all that TensorBoard shows; a new start drops what it purges."""
+    found = []
+    for event in records(folder):
+        if event.session_log.status == event_pb2.SessionLog.START:
+            found = [(tag, step) for tag, step in found if step < event.step]
+        found += [(value.tag, event.step) for value in event.summary.value]
     return found
 
 
@@ -62,12 +69,15 @@ def test_a_score_that_no_checkpoint_knows_is_dropped(tmp_path, seconds, scored, 
         assert [step for name, step in shown if name == tag] == want, tag
 
 
-def test_what_is_flushed_is_there(tmp_path):
+def test_what_is_flushed_is_there(tmp_path, monkeypatch):
     """All of it, at once, for a checkpoint that follows."""
     with Curves(tmp_path, 0) as curves:
         for iteration in range(1, 50):
             curves.add(iteration, {'loss': 1.0})
+        synced = []
+        monkeypatch.setattr(os, 'fsync', synced.append)
         curves.flush()
+        assert curves.file.fileno() in synced
         assert events(tmp_path) == [('train/loss', iteration) for iteration in range(1, 50)]
 
 
@@ -89,19 +99,50 @@ def test_a_full_disk_is_told(tmp_path, small_files):
     assert str(caught.value) == f'{tmp_path}: File too large'
 
 
-@pytest.mark.parametrize('call', ['add', 'add_watched', 'add_scores', 'flush', '__exit__'])
-def test_a_disk_that_fills_up_is_told_everywhere(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize(
+    ('call', 'arguments', 'fails'),
+    [
+        ('add', (2, {'a': 1.0}), 'write'),
+        ('add_watched', (2, {'a': 1.0}), 'write'),
+        ('add_image', (2, 'panel', np.zeros((4, 4, 3), np.uint8)), 'write'),
+        ('add_scores', (2, SCORE, ['a', 'b']), 'write'),
+        ('add_scores', (2, SCORE, ['a', 'b']), 'fsync'),
+        ('flush', (), 'fsync'),
+        ('flush', (), 'flush'),
+        ('__exit__', (None,), 'close'),
+    ],
+)
+def test_a_disk_that_fills_up_is_told_everywhere(tmp_path, monkeypatch, call, arguments, fails):
+    """By the call itself, not by the end."""
+
     def full(*_):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    with pytest.raises(RunError, match=f'^{tmp_path}: No space left on device; '), Curves(tmp_path, 0) as curves:
-        curves.add(1, {'loss': 1.0})
-        monkeypatch.setattr(os, 'fsync', full)
-        monkeypatch.setattr(curves.events.records, 'write', full)
+    curves = Curves(tmp_path, 0)
+    monkeypatch.setattr(os if fails == 'fsync' else curves.events.records, fails, full)
+    with pytest.raises(RunError, match=f'^{tmp_path}: No space left on device; '):
+        getattr(curves, call)(*arguments)
+
+
+def test_a_disk_that_is_full_at_the_end_too_does_not_hide_why(tmp_path, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with pytest.raises(KeyboardInterrupt), Curves(tmp_path, 0) as curves:
         monkeypatch.setattr(curves.events.records, 'close', full)
-        arguments = {'add': (2, {'a': 1.0}), 'add_watched': (2, {'a': 1.0}), 'add_scores': (2, SCORE, ['a', 'b'])}
-        if call != '__exit__':
-            getattr(curves, call)(*arguments.get(call, ()))
+        raise KeyboardInterrupt
+
+
+def test_a_picture_arrives_as_it_is(tmp_path):
+    picture = np.random.default_rng(1).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    begin = time.time()
+    with Curves(tmp_path, 0) as curves:
+        curves.add_image(7, 'panel', picture)
+    version, event = records(tmp_path)
+    (value,) = event.summary.value
+    assert version.file_version == 'brain.Event:2'
+    assert (value.tag, event.step) == ('panel', 7) and begin <= event.wall_time <= time.time()
+    assert np.array_equal(Image.open(io.BytesIO(value.image.encoded_image_string)), picture)
 
 
 @pytest.mark.parametrize('name', [LOSSES, TENSORBOARD])

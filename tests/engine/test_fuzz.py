@@ -15,7 +15,7 @@ import torch
 from mutations import KINDS, SCRIPTS
 from place import Place, SmallNetwork
 
-from furnace.engine import eval_command, train_command
+from furnace.engine import train_command
 from furnace.engine.trainer import Trainer
 
 SEEDS = 40  # of each kind
@@ -49,14 +49,12 @@ def original(demo, tmp_path_factory):
 
 
 @pytest.fixture
-def place(original, demo, tmp_path, monkeypatch):
+def place(original, demo, tmp_path, small, monkeypatch):
     """A copy of it to be damaged; the scripts run the small network, and never more than two iterations."""
     root = tmp_path / 'place'
     shutil.copytree(original.root, root, ignore=shutil.ignore_patterns('log'))
     (root / 'log' / 'here').mkdir(parents=True)
     monkeypatch.chdir(root / 'log' / 'here')
-    for module in (train_command, eval_command):
-        monkeypatch.setattr(module, 'build_network', lambda C: SmallNetwork(C.num_classes))
     run = Trainer.run
 
     def limited(trainer, logger):

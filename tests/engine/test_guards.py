@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from furnace.base_model import load_file
 from furnace.datasets.train_set import loaded, set_up_worker
 from furnace.engine import trainer
+from furnace.engine.command import telling
 from furnace.engine.distributed import World
 from furnace.engine.guard import Guard, Record
 from furnace.engine.trainer import GRADIENTS
@@ -21,7 +22,7 @@ from furnace.utils.errors import RunError
 
 
 @pytest.fixture
-def nan_in_iteration_3(monkeypatch):
+def nan_in_iteration_3(monkeypatch, small):
     """The supervised loss of branch 2 is nan in the third iteration; each has two of them."""
     sums, calls = CrossEntropy.sums, []
 
@@ -112,7 +113,8 @@ class Dying(Dataset):
 
 
 def test_a_worker_that_dies_is_an_error_that_says_so():
-    with pytest.raises(RunError, match=r'loader worker failed.*num_workers'):
+    # PyTorch's handler of SIGCHLD raises wherever the program is.
+    with pytest.raises(RunError, match=r'loader worker failed.*num_workers'), telling():
         list(loaded(DataLoader(Dying(), num_workers=1, worker_init_fn=set_up_worker)))
 
 

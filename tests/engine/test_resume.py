@@ -66,8 +66,7 @@ def test_a_signal_to_the_whole_group_does_not_take_the_workers(demo, trained, lo
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=300)
     assert (process.returncode, 'Traceback' in stderr) == (128 + signal.SIGINT, False), stderr
-    assert demo.call('train.py', log, '-c', 'auto').status == 0
-    assert difference(log, trained) is None
+    assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == lines(log)[-1]['iteration'] < 8
 
 
 def with_checkpoint(trained: Path, log: Path, *names: str) -> Path:
@@ -147,7 +146,7 @@ def test_checkpoints_that_are_all_damaged_are_not_passed_over(demo, log):
     assert 'none of its 1 checkpoints can be read' in outcome.stderr
 
 
-def test_the_number_of_snapshots_is_bounded(demo, log):
+def test_the_number_of_snapshots_is_bounded(demo, log, small):
     assert demo.call('train.py', log, snapshot_iter=1, keep_snapshots=2).status == 0
     assert sorted(path.name for path in (log / 'snapshot').iterdir()) == [
         '.lock',

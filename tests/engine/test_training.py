@@ -110,22 +110,36 @@ def test_go_on_from_a_file(trained, demo, log):
     """From another folder: what the own one holds is kept."""
     (log / 'snapshot').mkdir(parents=True)
     (log / 'snapshot' / 'epoch-last.pth').write_text('of another run')
-    outcome = demo.process('train.py', log, '-c', trained / 'snapshot' / 'epoch-2.pth')
+    outcome = demo.call('train.py', log, '-c', trained / 'snapshot' / 'epoch-2.pth')
     assert outcome.status == 0, outcome.stderr
     assert 'going on from iteration 6' in outcome.stdout
     assert_same_model(trained / 'snapshot' / 'epoch-last.pth', log / 'snapshot' / 'epoch-last.pth')
     assert (log / 'snapshot_1' / 'epoch-last.pth').read_text() == 'of another run'
 
 
-def test_training_without_continue_keeps_earlier_checkpoints(demo, log, monkeypatch):
+def test_training_without_continue_keeps_what_an_earlier_one_left(demo, log, small, monkeypatch):
     monkeypatch.setattr(checkpoint, 'save', lambda content, path: path.write_text(str(content['iteration'])))
     assert demo.call('train.py', log, **SHORT).status == 0
+    (log / 'scores.jsonl').touch()
     outcome = demo.call('train.py', log, nepochs=2, niters_per_epoch=1)
     assert outcome.status == 0, outcome.stderr
     assert f'what an earlier run left is kept in {log}/snapshot_1' in outcome.stdout
     assert (log / 'snapshot_1' / 'epoch-last.pth').read_text() == '1'
     assert (log / 'snapshot' / 'epoch-last.pth').read_text() == '2'
     assert len(list(log.glob('train_*.log'))) == 2
+    assert (log / 'losses.jsonl_1').read_text().startswith('{"iteration": 1,')
+    assert ('train/loss', 1) in events(log / 'tb_1')
+    assert (log / 'scores.jsonl_1').is_file()
+
+
+def test_what_a_checkpoint_claims_was_written_before(demo, log, small, monkeypatch):
+    found = []
+    monkeypatch.setattr(checkpoint, 'save_also_as', lambda path, name: None)
+    monkeypatch.setattr(checkpoint, 'save', lambda content, path: found.append(set(events(log / 'tb'))))
+    assert demo.call('train.py', log, nepochs=2, niters_per_epoch=1, eval_every=2).status == 0
+    one, two, scored = found
+    assert ('train/loss', 1) in one and ('train/loss', 2) in two
+    assert scored - two == {('val/mean_iou', 2), ('val/pixel_accuracy', 2)}
 
 
 def test_snapshot_rule(demo, log, no_work):
@@ -168,7 +182,7 @@ METHODS = {
     [(method, {}) for method in METHODS]
     + [('cpcl', {'reweight': False}), ('cpcl', {'cutmix': False}), ('cps', {'cutmix': False}), ('cpcl', {'lr': 0.0})],
 )
-def test_methods(demo, log, no_checkpoints, method, settings):
+def test_methods(demo, log, small, no_checkpoints, method, settings):
     outcome = demo.call('train.py', log, nepochs=1, method=method, labeled_ratio=4, **settings)
     assert outcome.status == 0, outcome.stderr
     lines = logged_iterations(log)
@@ -182,13 +196,34 @@ def test_methods(demo, log, no_checkpoints, method, settings):
     assert re.search(r'^epoch 1/1, \d+ s, \S+ images/s, data wait \d+%: loss ', outcome.stdout, re.MULTILINE)
 
 
+def test_settings_reach_the_step(demo, log, small, no_checkpoints):
+    """The first step of runs that differ in one of them."""
+    found = {}
+    for name, value in {
+        'log_every': 1,
+        'reweight': False,
+        'unsup_weight': 2.0,
+        'cutmix': False,
+        'warm_up_epoch': 2,
+    }.items():
+        assert demo.call('train.py', log / name, nepochs=4, niters_per_epoch=1, **{name: value}).status == 0
+        found[name] = logged_iterations(log / name)[1]
+    plain = found['log_every']
+    assert {figures['sup_1'] for figures in found.values()} == {plain['sup_1']}
+    assert found['reweight']['union'] > plain['union']  # no pixel weighs less than 1
+    unsupervised = plain['loss'] - plain['sup_1'] - plain['sup_2']
+    assert found['unsup_weight']['loss'] - plain['loss'] == pytest.approx(unsupervised, rel=1e-3)
+    assert found['cutmix']['union'] != plain['union']
+    assert found['warm_up_epoch']['lr'] < plain['lr']
+
+
 def test_supervised_needs_no_unlabelled_list(demo, log, data, no_work):
     (data / 'config_new' / 'subset_train' / 'train_aug_unlabeled_1-2.txt').unlink()
     assert demo.call('train.py', log, **SHORT, dataset_path=data, method='supervised').status == 0
     assert demo.call('train.py', log, **SHORT, dataset_path=data).status == 2
 
 
-def test_fewer_images_than_a_batch(demo, log, data, no_checkpoints):
+def test_fewer_images_than_a_batch(demo, log, small, data, no_checkpoints):
     subset = data / 'config_new' / 'subset_train'
     for kind in ('labeled', 'unlabeled'):
         path = subset / f'train_aug_{kind}_1-2.txt'
@@ -235,7 +270,7 @@ def test_pretrained_weights_fill_both_backbones(demo, log, tmp_path, trained, mo
     assert not torch.equal(*heads)
 
 
-def test_full_disk_while_training(demo, log, monkeypatch):
+def test_full_disk_while_training(demo, log, small, monkeypatch):
     def full(content, file):
         raise OSError(errno.ENOSPC, 'No space left on device')
 

@@ -14,7 +14,7 @@ from furnace.utils.errors import RunError
 
 
 @pytest.fixture
-def means(monkeypatch):
+def means(monkeypatch, small):
     """Confusion matrices with these mean IoUs, one call after the other; without them the real ones."""
     wanted = []
     real = Evaluator.confusion
@@ -123,14 +123,19 @@ def test_without_it_there_is_no_best(demo, log, trained):
     assert 'epoch-best.pth: no such checkpoint; training with C.eval_every keeps the best' in outcome.stderr
 
 
-def test_the_best_of_another_run_is_not_this_one_s(demo, log, means):
-    means += [90]
+@pytest.mark.parametrize('eval_every', [0, 1])
+def test_the_best_of_another_run_is_not_this_one_s(demo, log, means, eval_every):
+    means += [90, 60]
     assert demo.call('train.py', log, eval_every=1, nepochs=1, niters_per_epoch=1).status == 0
     first, second = log / 'snapshot' / 'epoch-0.pth', log / 'second'
-    outcome = demo.call('train.py', second, '-c', first, '--force', nepochs=2, niters_per_epoch=1)
+    outcome = demo.call(
+        'train.py', second, '-c', first, '--force', nepochs=2, niters_per_epoch=1, eval_every=eval_every
+    )
     assert outcome.status == 0, outcome.stderr
     assert load_file(first)['validation']['best']
-    assert load_file(second / 'snapshot' / 'epoch-last.pth')['validation'] is None
+    found = load_file(second / 'snapshot' / 'epoch-last.pth')['validation']
+    assert found['best']['epoch'] == 1 if eval_every else found is None
+    assert (second / 'snapshot' / 'epoch-best.pth').exists() == bool(eval_every)
 
 
 def test_a_validation_list_that_cannot_be_used_is_told_before_training(demo, log, tmp_path):

@@ -7,32 +7,17 @@ import signal
 import subprocess
 
 import pytest
+import torch
+from studies import SHORT, row, write_plan
 from tiny import DEMO, SETTINGS, write_data
 
-from furnace.engine.devices import parse_devices
 from furnace.tools.study import train
 from furnace.tools.study.__main__ import main
-from furnace.tools.study.plan import ROOT, Plan, Run
-from furnace.tools.study.tables import best, by_class, by_ratio, differences, last, spread, tables
+from furnace.tools.study.plan import Plan, Run
+from furnace.tools.study.tables import last
 from furnace.utils.errors import RunError
 
-SHORT = {'nepochs': 2, 'niters_per_epoch': 1, 'eval_every': 1}
-VARIANTS = {'supervised': {'method': 'supervised'}, 'CPCL': {'method': 'cpcl'}}
-
-
 OVERRIDES = ['nepochs=2', 'niters_per_epoch=1', 'eval_every=1', 'method=cpcl', 'labeled_ratio=2', 'seed=1']
-
-
-def write_plan(folder, **changes):
-    path = folder / 'plan.json'
-    plan = {'experiment': 'exp_demo', 'settings': SHORT, 'variants': VARIANTS, 'ratios': [2], 'seeds': [1]}
-    path.write_text(json.dumps(plan | changes))
-    return path
-
-
-def row(run, last, best=None, iou=None):
-    scores = [{'mean_iou': value, 'iou': iou} for value in (best or last, last)]
-    return {**run._asdict(), 'scores': scores, 'seconds': 1800, 'machine': {'device': 'A GPU', 'cpu': 'a CPU'}}
 
 
 @pytest.fixture
@@ -68,7 +53,8 @@ def test_a_study(tmp_path, capsys, told):
     assert '0 runs to train, 2 done' in capsys.readouterr().out
     assert main(['tables', str(path)]) == 0
     text = capsys.readouterr().out
-    assert f'| CPCL        | {100 * rows[-1]["scores"][-1]["mean_iou"]:.2f} |' in text
+    (cpcl,) = (row for row in rows if row['variant'] == 'CPCL')  # the lines are in the order in which runs end
+    assert f'| CPCL        | {100 * last(cpcl):.2f} |' in text
     assert '| left ' in text and '2 runs, 0.0 hours of training on: ' in text
 
     assert 'run, CPCL, 1/2' not in text
@@ -95,12 +81,6 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(tmp_path, capsys, monkeyp
     assert json.loads(line)['variant'] == 'two'
 
 
-def test_why_a_run_failed_is_told(tmp_path):
-    plan = Plan(write_plan(tmp_path, settings=SHORT | {'dataset_path': str(tmp_path / 'nothing')}))
-    with pytest.raises(RunError, match=r'status 2: error: .*nothing.*no such file.*CPCL_1-2_1/output\.txt'):
-        train.train(plan, Run('CPCL', 2, 1), tmp_path, parse_devices('cpu')[0], 1, train.Processes())
-
-
 def test_a_training_that_starts_while_the_others_are_stopped(monkeypatch):
     processes = train.Processes()
     start = subprocess.Popen
@@ -116,7 +96,8 @@ def test_a_training_that_starts_while_the_others_are_stopped(monkeypatch):
 
 STOPS_THE_STUDY = """
 import os, signal, sys
-assert 'batch_size' not in os.environ
+assert 'batch_size' not in os.environ and os.environ['volna'] == 'here'
+assert sys.argv[1:3] == ['-c', 'auto'] and os.getsid(0) == os.getpid()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'))
 signal.alarm(60)  # where nothing comes, the test fails
 os.kill(os.getppid(), signal.{})
@@ -124,20 +105,26 @@ signal.pause()
 """
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_training_too(tmp_path, capsys, monkeypatch, number):
     monkeypatch.setenv('batch_size', '1')  # would stand above the plan, and be refused
     (tmp_path / 'exp').mkdir()
     shutil.copy(DEMO / 'config.py', tmp_path / 'exp')
     (tmp_path / 'exp' / 'train.py').write_text(STOPS_THE_STUDY.format(number.name))
     path = write_plan(tmp_path, experiment=str(tmp_path / 'exp'))
-    former = signal.getsignal(number)
-    assert main(['run', str(path), '-d', 'cpu', '--logs', str(tmp_path / 'logs')]) == 128 + number
+    monkeypatch.setenv('volna', 'here')
+
+    def nothing(*_):
+        """Under nohup SIGHUP is ignored, and SIGINT in what a shell runs with &."""
+
+    before = signal.signal(number, nothing)
+    status = main(['run', str(path), '-d', 'cpu', '--logs', str(tmp_path / 'logs')])
+    former = signal.signal(number, before)
+    assert (status, former) == (128 + number, nothing)
     assert capsys.readouterr().err == f'stopped by {number.name}; the same command goes on\n'
     (output,) = tmp_path.rglob('output.txt')  # the second run is not begun
     assert output.read_text() == 'saved\n'
     assert path.with_suffix('.jsonl').read_text() == ''
-    assert signal.getsignal(number) is former
 
 
 def test_a_signal_that_is_to_be_ignored_is(tmp_path, monkeypatch):
@@ -156,6 +143,51 @@ def test_a_signal_that_is_to_be_ignored_is(tmp_path, monkeypatch):
         assert main(['run', str(path), '--logs', str(tmp_path / 'logs')]) == 0
     finally:
         signal.signal(signal.SIGHUP, former)
+
+
+FAILS_ONCE = """
+import json, pathlib, sys
+log = pathlib.Path(sys.argv[-1].removeprefix('log_dir='))
+if not (log / 'seconds.txt').exists():
+    sys.exit('first')
+for name in ('losses', 'scores'):
+    (log / f'{name}.jsonl').write_text(json.dumps({'iteration': 1, 'loss': 0.5}) + '\\n')
+print('second')
+"""
+
+
+def test_an_attempt_after_one_that_ended_adds_to_it(tmp_path):
+    (tmp_path / 'train.py').write_text(FAILS_ONCE)
+    plan, run, cpu = Plan(write_plan(tmp_path, experiment=str(tmp_path))), Run('CPCL', 2, 1), torch.device('cpu')
+    log = tmp_path / 'logs' / run.folder
+    with pytest.raises(RunError, match=rf'^train.py ended with status 1: first \(all of it: {log}/output.txt\)$'):
+        train.train(plan, run, log.parent, cpu, 1, train.Processes())
+    (log / 'seconds.txt').write_text('1000\n')
+    assert 1000 <= train.train(plan, run, log.parent, cpu, 1, train.Processes())['seconds'] < 1060
+    assert (log / 'output.txt').read_text() == 'first\nsecond\n'
+
+
+def test_some_variants_and_their_checkpoints(tmp_path, capsys, monkeypatch):
+    path = write_plan(tmp_path, variants={'one': {}, 'two': {}}, seeds=[1, 2])
+    order = []
+
+    def fake(plan, run, folder, device, threads, processes):
+        order.append(run)
+        (folder / run.folder / 'snapshot').mkdir(parents=True)
+        return row(run, 0.5, iou={'sky': 0.5}) | {'overrides': plan.overrides(run)}
+
+    monkeypatch.setattr(train, 'train', fake)
+    logs = str(tmp_path / 'logs')
+    assert main(['run', str(path), '--logs', logs, '--only', 'two', '--keep-checkpoints']) == 0
+    assert order == [Run('two', 2, 1), Run('two', 2, 2)]
+    assert len(list(tmp_path.glob('logs/*/snapshot'))) == 2
+    path.with_suffix('.jsonl').unlink()
+    order.clear()
+    assert main(['run', str(path), '--logs', f'{logs}2']) == 0
+    assert [run.seed for run in order] == [1, 1, 2, 2]  # cut short, it compares all variants
+    capsys.readouterr()
+    assert main(['tables', str(path), '--than', 'two']) == 0
+    assert '| minus two, points |' in capsys.readouterr().out
 
 
 def test_results_that_cannot_be_written_are_told_before_training(tmp_path, told):
@@ -200,40 +232,6 @@ def test_half_a_result_is_taken_back(tmp_path, capsys, monkeypatch):
     assert [run.variant for run in Plan(path).read()] == ['two']
 
 
-ROWS = {
-    Run('A', 8, 1): row(Run('A', 8, 1), 0.30, 0.40, {'sky': 0.5, 'car': None}),
-    Run('A', 8, 2): row(Run('A', 8, 2), 0.32, 0.36, {'sky': 0.7, 'car': 0.2}),
-    Run('A', 4, 1): row(Run('A', 4, 1), 0.50),
-    Run('B', 8, 1): row(Run('B', 8, 1), 0.33, None, {'sky': 0.5, 'car': 0.25}),
-    Run('B', 8, 2): row(Run('B', 8, 2), 0.34, None, {'sky': 0.5, 'car': 0.25}),
-    Run('B', 8, 3): row(Run('B', 8, 3), 0.90, None, {'sky': 0.5, 'car': 0.25}),
-}
-
-
-def test_means_and_spread():
-    assert by_ratio(ROWS, last)[:2] == [
-        ['mean IoU, %', '1/8', '1/4'],
-        ['A', '31.00 ± 1.41 (2 of 3)', '50.00 (1 of 3)'],
-    ]
-    assert by_ratio(ROWS, best)[1] == ['A', '38.00 ± 2.83 (2 of 3)', '50.00 (1 of 3)']
-    assert by_ratio(ROWS, last)[2][1:] == ['52.33 ± 32.62', '–']
-    assert spread([0.5], 1) == '50.00'
-
-
-def test_differences_are_those_of_the_same_seed():
-    """Seed 3 has no partner."""
-    assert differences(ROWS, 'A') == [['minus A, points', '1/8'], ['B', '2.50 ± 0.71']]
-    assert differences({Run('A', 8, 1): ROWS[Run('A', 8, 1)]}, 'A') == []
-
-
-def test_classes_that_are_not_there_do_not_count():
-    assert by_class(ROWS, 8) == [
-        ['IoU at 1/8, %', 'A', 'B'],
-        ['sky', '60.00 ± 14.14 (2 of 3)', '50.00 ± 0.00'],
-        ['car', '20.00 (1 of 3)', '25.00 ± 0.00'],
-    ]
-
-
 @pytest.mark.parametrize(
     ('changes', 'says'),
     [
@@ -262,10 +260,3 @@ def test_mistakes_in_the_arguments(tmp_path, told):
     assert 'cannot be read as a plan' in told('tables', tmp_path / 'nothing.json')
     path.with_suffix('.jsonl').write_text('{"variant": "CPCL"}\n')
     assert 'line 1 is no run of a study' in told('tables', path)
-
-
-@pytest.mark.parametrize('path', sorted((ROOT / 'docs' / 'results').glob('*.jsonl')), ids=lambda path: path.stem)
-def test_the_published_tables_are_those_of_the_logs(path):
-    published = (ROOT / 'docs' / 'results.md').read_text(encoding='utf-8')
-    for part in tables(Plan(path.with_suffix('.json')), None, None).split('\n\n'):
-        assert part in published

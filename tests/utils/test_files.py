@@ -59,6 +59,13 @@ def test_a_cleanup_that_fails_does_not_hide_why(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
 
+def test_a_name_that_cannot_be_taken_is_told(tmp_path):
+    (tmp_path / 'x').mkdir()
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / 'x'):
+        pass
+    assert os.listdir(tmp_path) == ['x']
+
+
 @pytest.fixture
 def tree(tmp_path):
     for name in ('b/x', 'b/c/y', 'a', '.hidden/x', 'b/.x', 'but/x', 'other/z'):
