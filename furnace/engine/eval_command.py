@@ -18,7 +18,7 @@ from furnace.engine.command import Layout, add_common, build_network, run_comman
 from furnace.engine.config import Config, load_config
 from furnace.engine.devices import choose_devices
 from furnace.engine.distributed import joined, launch, launched
-from furnace.engine.evaluator import Evaluator, best, link_last, record, table, write_json
+from furnace.engine.evaluator import Evaluator, best, link_last, record, table
 from furnace.engine.export import export, require_exportable
 from furnace.engine.logger import make_folder, open_log, silent_log, tell, unused_path
 from furnace.engine.model import Segmenter, stored_classes
@@ -26,6 +26,7 @@ from furnace.engine.precision import place, set_up
 from furnace.engine.predict import predict, require_free
 from furnace.engine.report import write_report
 from furnace.utils.errors import UserError
+from furnace.utils.files import write_json
 
 
 def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) -> int:

@@ -1,6 +1,5 @@
 """Scores of checkpoints on a list of labelled images, their log, and pictures of the predictions."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,6 @@ from furnace.engine.distributed import ALONE, World
 from furnace.engine.inference import Inference
 from furnace.engine.precision import autocast, choose_amp
 from furnace.seg_opr.metric import confusion_matrix, labelled_iou, scores
-from furnace.utils.errors import write_error
-from furnace.utils.files import replacing
 from furnace.utils.pictures import save_prediction
 
 
@@ -202,15 +199,6 @@ def record(
 
 def _plain(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Raises UserError or RunError where it cannot be written."""
-    try:
-        with replacing(path) as file:
-            file.write(f'{json.dumps(content, indent=1, default=str)}\n'.encode())
-    except OSError as error:
-        raise write_error(error, path) from None
 
 
 def best(results: list[dict]) -> dict:

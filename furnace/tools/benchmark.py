@@ -6,7 +6,6 @@ python -m furnace.tools.benchmark --quick                  a look at everything 
 """
 
 import argparse
-import json
 import re
 import shlex
 import sys
@@ -21,8 +20,8 @@ from furnace.engine.precision import set_up
 from furnace.tools.bench import data, evaluation, memory, plain, profile, step
 from furnace.tools.bench.measure import Row, machine, table
 from furnace.tools.bench.recipes import RECIPES, Plan
-from furnace.utils.errors import RunError, UserError, write_error
-from furnace.utils.files import replacing
+from furnace.utils.errors import RunError, UserError
+from furnace.utils.files import write_json
 
 PARTS = {
     'data': data.rows,
@@ -92,9 +91,11 @@ def _run(args: argparse.Namespace, command: str) -> None:
                 print(f'measuring: {name}', file=sys.stderr)
                 rows += PARTS[name](plan)
                 if path:  # after each part: what comes later may fail, or be stopped
-                    _write(path, {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)})
+                    content = {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)}
+                    write_json(path, content)
     finally:  # a part that fails does not take the others with it
-        print(table(rows))
+        if rows:
+            print(table(rows))
     if path:
         print(f'written to {path}')
 
@@ -126,14 +127,6 @@ def _json_path(path: Path, device_name: str, part: str) -> Path:
 
 def _plain(rows: list[Row]) -> list[dict]:
     return [{**asdict(row), 'ratio': row.ratio} for row in rows]
-
-
-def _write(path: Path, content: dict) -> None:
-    try:
-        with replacing(path) as file:
-            file.write(f'{json.dumps(content, indent=1)}\n'.encode())
-    except OSError as error:
-        raise write_error(error, path) from None
 
 
 if __name__ == '__main__':

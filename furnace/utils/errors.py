@@ -39,9 +39,9 @@ def file_error(error: OSError, path: str | os.PathLike | None = None) -> UserErr
 
 
 def write_error(error: OSError, path: str | os.PathLike, what: str = 'cannot be written') -> UserError | RunError:
-    """In words, that ``path`` could not be written: the user's mistake, unless the disk is full."""
-    text = f'{path}: {what}: {error.strerror}'
-    return RunError(f'{text}; {ROOM}') if error.errno in FULL else UserError(text)
+    """In words, that ``path`` could not be written: the user's mistake or a failure."""
+    hint = f'; {ROOM}' if error.errno in FULL else ''
+    return (UserError if error.errno in MISTAKES else RunError)(f'{path}: {what}: {error.strerror}{hint}')
 
 
 def some(names: Sequence[str], number: int = 3) -> str:

@@ -1,12 +1,13 @@
 """Folders that are walked without losing a file; files that are written as a whole or not at all."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, write_error
 
 TEMPORARY = '.tmp-'  # how the names of unfinished files begin
 
@@ -38,6 +39,19 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_json(path: Path, content: dict) -> None:
+    """The whole of it or nothing; what JSON does not know becomes text.
+
+    Raises:
+        UserError, RunError: it cannot be written.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(f'{json.dumps(content, indent=1, default=str)}\n'.encode())
+    except OSError as error:
+        raise write_error(error, path) from None
 
 
 def files_below(folder: Path, but: Path | None = None) -> list[Path]:

@@ -10,7 +10,7 @@ import torch
 
 from furnace.base_model import load_file
 from furnace.engine import checkpoint
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_failed_write_leaves_the_former_file(tmp_path, small_files):
     path = tmp_path / 'epoch-last.pth'
     checkpoint.save({'a': 1}, path)
     before = path.read_bytes()
-    with small_files(), pytest.raises(UserError, match='the checkpoint cannot be written: File too large'):
+    with small_files(), pytest.raises(RunError, match='the checkpoint cannot be written: File too large'):
         checkpoint.save({'a': torch.rand(10_000)}, path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ['epoch-last.pth']

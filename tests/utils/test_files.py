@@ -1,14 +1,15 @@
 """Walks that lose no file, and files that appear whole or not at all."""
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from furnace.utils.errors import UserError
-from furnace.utils.files import files_below, replacing
+from furnace.utils.errors import RunError, UserError
+from furnace.utils.files import files_below, replacing, write_json
 
 
 def test_the_file_is_replaced_when_all_is_written(tmp_path):
@@ -64,6 +65,24 @@ def test_a_name_that_cannot_be_taken_is_told(tmp_path):
     with pytest.raises(IsADirectoryError), replacing(tmp_path / 'x'):
         pass
     assert os.listdir(tmp_path) == ['x']
+
+
+@pytest.mark.parametrize(
+    ('number', 'kind', 'hint'),
+    [(errno.EROFS, UserError, ''), (errno.EIO, RunError, ''), (errno.ENOSPC, RunError, '; make room on the disk')],
+)
+def test_json_is_written_as_a_whole_or_told(tmp_path, monkeypatch, number, kind, hint):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / 'x.json'
+    write_json(path, {'a': 1})
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(kind) as caught:
+        write_json(path, {'a': 2})
+    assert str(caught.value).startswith(f'{path}: cannot be written: {os.strerror(number)}{hint}')
+    assert json.loads(path.read_text()) == {'a': 1}
+    assert os.listdir(tmp_path) == ['x.json']
 
 
 @pytest.fixture
