@@ -190,6 +190,20 @@ def test_some_variants_and_their_checkpoints(tmp_path, capsys, monkeypatch):
     assert '| minus two, points |' in capsys.readouterr().out
 
 
+def test_some_ratios(tmp_path, monkeypatch):
+    path = write_plan(tmp_path, variants={'one': {}}, ratios=[2, 4, 8])
+    order = []
+
+    def fake(plan, run, folder, device, threads, processes):
+        order.append(run)
+        (folder / run.folder / 'snapshot').mkdir(parents=True)
+        return row(run, 0.5)
+
+    monkeypatch.setattr(train, 'train', fake)
+    assert main(['run', str(path), '--logs', str(tmp_path / 'logs'), '--ratios', '8', '2']) == 0
+    assert order == [Run('one', 2, 1), Run('one', 8, 1)]
+
+
 def test_results_that_cannot_be_written_are_told_before_training(tmp_path, told):
     path = write_plan(tmp_path)
     path.with_suffix('.jsonl').mkdir()
@@ -253,6 +267,7 @@ def test_mistakes_in_a_plan_come_before_training(tmp_path, told, changes, says):
 def test_mistakes_in_the_arguments(tmp_path, told):
     path = write_plan(tmp_path)
     assert 'CPSL: ' in told('run', path, '--only', 'CPSL')
+    assert f'8: {path} has the ratios 2' in told('run', path, '--ratios', 8)
     assert '--jobs 0: ' in told('run', path, '--jobs', 0)
     assert 'holds no run of this plan yet' in told('tables', path)
     path.with_suffix('.jsonl').write_text(json.dumps(row(Run('CPCL', 2, 1), 0.5) | {'overrides': OVERRIDES}) + '\n')

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument('plan', type=Path, metavar='PLAN.json')
     run.add_argument('--jobs', type=int, default=1, metavar='N', help='trainings side by side (1)')
     run.add_argument('--only', nargs='+', metavar='VARIANT', help='these variants')
+    run.add_argument('--ratios', nargs='+', type=int, metavar='RATIO', help='these ratios: 8 for 1/8 of the labels')
     run.add_argument('-d', '--device', default='0', metavar='GPU|cpu', help='where all runs train (0)')
     run.add_argument('--logs', type=Path, metavar='DIR', help='where they log; default: EXPERIMENT/log/PLAN')
     run.add_argument('--keep-checkpoints', action='store_true', help='else they are deleted when a run is done')
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             plan.require([args.than] if args.than else [])
             print(tables(plan, args.classes, args.than))
             return 0
-        plan.require(args.only or [])
+        plan.require(args.only or [], args.ratios or [])
         with _stopping():
             return _run(plan, args)
     except UserError as error:
@@ -85,7 +86,8 @@ def _run(plan: Plan, args: argparse.Namespace) -> int:
     if len(devices) > 1:
         raise UserError(f'-d {args.device}: the runs of a study share one device')
     done = plan.read()
-    runs = [run for run in plan.runs if run not in done and run.variant in (args.only or plan.variants)]
+    variants, ratios = args.only or plan.variants, args.ratios or plan.ratios
+    runs = [run for run in plan.runs if run not in done and run.variant in variants and run.ratio in ratios]
     for run in runs:  # all mistakes in the plan before hours of training
         if not load_config(plan.experiment / 'config.py', plan.overrides(run)).eval_every:
             raise UserError(f'{plan.path}: eval_every is 0; a study needs scores')

@@ -50,8 +50,9 @@ class Plan:
         self.experiment = ROOT / content['experiment']
         self.settings: dict[str, Any] = content['settings']
         self.variants: dict[str, dict[str, Any]] = content['variants']
+        self.ratios: list[int] = content['ratios']
         # One seed of everything comes before the next seed, so that a study that is cut short compares all of it.
-        self.runs = [Run(v, r, s) for s, r, v in product(content['seeds'], content['ratios'], self.variants)]
+        self.runs = [Run(v, r, s) for s, r, v in product(content['seeds'], self.ratios, self.variants)]
         folders = Counter(run.folder for run in self.runs)
         twice = next((folder for folder, count in folders.items() if count > 1), None)
         if twice:
@@ -59,11 +60,12 @@ class Plan:
         if slashed := next((variant for variant in self.variants if '/' in variant), None):
             raise UserError(f'{path}: {slashed}: the variants name folders; without "/"')
 
-    def require(self, variants: Iterable[str]) -> None:
+    def require(self, variants: Iterable[str], ratios: Iterable[int] = ()) -> None:
         """Raises UserError where one of them is not in the plan."""
-        for variant in variants:
-            if variant not in self.variants:
-                raise UserError(f'{variant}: {self.path} has the variants {", ".join(self.variants)}')
+        for names, kind, known in ((variants, 'variants', self.variants), (ratios, 'ratios', self.ratios)):
+            for name in names:
+                if name not in known:
+                    raise UserError(f'{name}: {self.path} has the {kind} {", ".join(map(str, known))}')
 
     def overrides(self, run: Run) -> list[str]:
         """The ``NAME=VALUE`` arguments of a run's train.py."""
