@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from furnace.tools.plot import COLORS, DASHES
 from furnace.tools.study.plan import Plan, Run
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,8 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         except (OSError, ValueError) as error:
             raise UserError(f'{args.output}: cannot be written: {error}') from None
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return tell(error)
     return 0
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from furnace.datasets.images import image_size, read_image, read_label, require_one_size
 from furnace.datasets.lists import Item
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, write_error
 
 _TEMPORARY = '.part-'
 _HOUR = 3600
@@ -68,7 +68,8 @@ class Cache:
             show: a progress bar.
 
         Raises:
-            UserError: a file cannot be decoded, or the folder has no room or cannot be written to.
+            UserError: a file cannot be decoded, or the folder has no room.
+            UserError, RunError: the folder cannot be written to.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ class Cache:
                 finally:
                     pool.shutdown(cancel_futures=True)
         except OSError as error:
-            raise UserError(f'cache_dir = {self.folder}: cannot be written: {error.strerror}') from None
+            raise write_error(error, f'cache_dir = {self.folder}') from None
 
     def _former(self) -> dict[str, list[Path]]:
         """The entries by their file's key; what a killed process left is removed."""

@@ -24,7 +24,7 @@ from furnace.datasets.scene_canvas import BUILDING, CAR, PERSON, TREE, Camera, C
 from furnace.datasets.scene_layout import draw_skyline, furnish, plan_street
 from furnace.datasets.scene_parts import WALLS, draw_ground
 from furnace.datasets.splits import write_lists
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, file_error, tell
 
 NAMES = ('sky', 'building', 'tree', 'road', 'pavement', 'car', 'person', 'sign')
 COLORS = (  # those of Cityscapes
@@ -163,8 +163,7 @@ def _write_split(root: Path, split: str, record: dict) -> list[tuple[str, str]]:
         image, label = draw_scene(rng, record['height'], record['width'])
         pair = f'images/{split}/scene_{index:06d}.png', f'segmentation/{split}/scene_{index:06d}_gtFine.png'
         for name, pixels in zip(pair, (image[..., ::-1], label), strict=True):  # OpenCV writes BGR
-            if not cv2.imwrite(str(root / name), pixels):
-                raise OSError(f'{root / name} could not be written')
+            (root / name).write_bytes(cv2.imencode('.png', pixels)[1])  # imwrite does not say what went wrong
         pairs.append(pair)
     return pairs
 
@@ -207,14 +206,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0, 2 after a mistake (one line on stderr), 130 after Ctrl-C."""
+    """Run the command line. Returns the exit status: 0, 2 or 1 after a mistake or failure, 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
         height, width = _parse_size(args.size)
         written = write(args.root, args.seed, args.train, args.val, height, width)
-    except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    except UserError as error:
+        return tell(error)
+    except OSError as error:
+        return tell(file_error(error, args.root))
     except KeyboardInterrupt:
         print('interrupted: nothing was written', file=sys.stderr)
         return 130

@@ -14,7 +14,7 @@ from furnace.datasets.lists import Item
 from furnace.datasets.train_set import end_workers, loader_failure
 from furnace.engine.config import Config
 from furnace.engine.signals import Stopped
-from furnace.utils.errors import RunError, UserError, file_error
+from furnace.utils.errors import RunError, UserError, file_error, tell
 
 OUT_OF_MEMORY = (
     'out of memory on the GPU: for training C.grad_checkpoint = True, more GPUs (they share C.batch_size), a smaller '
@@ -83,13 +83,12 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
         if told is None:
             raise
         if os.environ.get('LOCAL_RANK', '0') == '0' or getattr(told, 'alone', False):
-            print(f'error: {" ".join(str(told).splitlines())}', file=sys.stderr)
-        status = 2 if isinstance(told, UserError) else 1
+            tell(told)
         if dist.is_initialized():  # its threads, which have had no farewell, may end Python's own exit with SIGABRT
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(status)
-        return status
+            os._exit(told.status)
+        return told.status
     except Stopped as stop:
         if os.environ.get('RANK', '0') == '0':
             print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)

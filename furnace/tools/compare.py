@@ -8,7 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError, tell
+from furnace.utils.files import write_text
 
 
 def read_column(path: Path) -> tuple[str, dict[str, float | None]]:
@@ -56,19 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         text = table([read_column(path) for path in args.files])
         print(text)
         if args.output:
-            _write(args.output, text)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+            write_text(args.output, text)
+            print(f'written to {args.output}')
+    except (UserError, RunError) as error:
+        return tell(error)
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text + '\n', encoding='utf-8')
-    except OSError as error:
-        raise UserError(f'{path}: cannot be written: {error.strerror}') from None
-    print(f'written to {path}')
 
 
 if __name__ == '__main__':

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from furnace.tools.same_losses import read_losses
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError, tell, write_error
+from furnace.utils.files import beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,17 +150,17 @@ def main(arguments: list[str] | None = None) -> int:
         if output.suffix not in ('.png', '.svg'):
             raise UserError(f'{output}: must end in .png or .svg')
         _write(draw({str(run): read_run(run) for run in args.runs}), output)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    except (UserError, RunError) as error:
+        return tell(error)
     return 0
 
 
 def _write(figure: 'Figure', path: Path) -> None:
     try:
-        figure.savefig(path, dpi=150)
+        with beside(path.resolve()) as temporary:
+            figure.savefig(temporary, dpi=150)
     except OSError as error:
-        raise UserError(f'{path}: cannot be written: {error.strerror}') from None
+        raise write_error(error, path) from None
     print(f'written to {path}')
 
 

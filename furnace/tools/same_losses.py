@@ -9,7 +9,7 @@ import sys
 from itertools import zip_longest
 from pathlib import Path
 
-from furnace.utils.errors import UserError
+from furnace.utils.errors import UserError, tell
 
 
 def read_losses(path: Path) -> list[dict[str, float]]:
@@ -44,8 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         one, two = map(read_losses, args.runs)
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return tell(error)
     difference = first_difference(one, two)
     print(f'different: {difference}' if difference else f'the same in all {len(one)} logged iterations')
     return 1 if difference else 0

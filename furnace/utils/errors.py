@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from collections.abc import Sequence
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -18,9 +19,13 @@ class UserError(Exception):
     Command lines print it after ``error:`` and exit with status 2.
     """
 
+    status = 2
+
 
 class RunError(Exception):
     """A run that cannot go on though nobody made a mistake: printed in the same way, exit status 1."""
+
+    status = 1
 
 
 def file_error(error: OSError, path: str | os.PathLike | None = None) -> UserError | RunError | None:
@@ -42,6 +47,12 @@ def write_error(error: OSError, path: str | os.PathLike, what: str = 'cannot be 
     """In words, that ``path`` could not be written: the user's mistake or a failure."""
     hint = f'; {ROOM}' if error.errno in FULL else ''
     return (UserError if error.errno in MISTAKES else RunError)(f'{path}: {what}: {error.strerror}{hint}')
+
+
+def tell(error: UserError | RunError) -> int:
+    """Print it on stderr, as one line. Returns the exit status."""
+    print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
+    return error.status
 
 
 def some(names: Sequence[str], number: int = 3) -> str:

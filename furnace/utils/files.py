@@ -41,17 +41,26 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-def write_json(path: Path, content: dict) -> None:
-    """The whole of it or nothing; what JSON does not know becomes text.
+def write_text(path: Path, text: str) -> None:
+    """``text`` and the end of its last line; the whole of it or nothing. A link is followed.
 
     Raises:
         UserError, RunError: it cannot be written.
     """
+    content = f'{text}\n'.encode()
     try:
-        with replacing(path) as file:
-            file.write(f'{json.dumps(content, indent=1, default=str)}\n'.encode())
+        if path.exists() and not path.is_file():  # /dev/stdout: nothing may take its place
+            path.write_bytes(content)
+            return
+        with replacing(path.resolve()) as file:
+            file.write(content)
     except OSError as error:
         raise write_error(error, path) from None
+
+
+def write_json(path: Path, content: dict) -> None:
+    """As ``write_text``; what JSON does not know becomes text."""
+    write_text(path, json.dumps(content, indent=1, default=str))
 
 
 def files_below(folder: Path, but: Path | None = None) -> list[Path]:

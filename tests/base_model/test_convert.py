@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from full import full_disk
 
 from furnace.base_model.resnet import BACKBONES
 from furnace.base_model.weights import load_file
@@ -97,12 +98,11 @@ def test_destination_is_kept_unless_forced(tmp_path, state, capsys, monkeypatch)
     dst.write_bytes(b'mine')
     assert refused(capsys, src, dst) == f'{dst}: is there already; --force replaces it'
 
-    def fail(*_):
-        raise OSError(28, 'No space left on device')
-
     with monkeypatch.context() as patch:
-        patch.setattr(os, 'fsync', fail)
-        assert refused(capsys, src, dst, '--force') == f'{dst}: cannot be written: No space left on device'
+        patch.setattr(os, 'fsync', full_disk)
+        assert main(['convert', str(src), str(dst), '--force']) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f'error: {dst}: cannot be written: No space left on device; make room')
     assert dst.read_bytes() == b'mine'
     assert sorted(os.listdir(tmp_path)) == ['dst.pth', 'src.pth']
     assert main(['convert', str(src), str(dst), '--force']) == 0

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full import full_disk
 from samples import NUM_CLASSES, blocks, make_items, save
 
 from furnace.datasets import cache as cache_module
 from furnace.datasets.cache import Cache
 from furnace.datasets.images import read_image, read_pair
 from furnace.datasets.train_set import TrainSet, batches
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,6 +132,14 @@ def test_no_room(tmp_path, labeled, monkeypatch):
     with pytest.raises(UserError, match='6 decoded files take'):
         cache.build(cache.missing(labeled, None), show=False)
     assert entries(cache) == []
+
+
+def test_a_disk_that_fills_up(tmp_path, labeled, monkeypatch):
+    cache = Cache(tmp_path / 'cache', NUM_CLASSES)
+    monkeypatch.setattr(os, 'fsync', full_disk)
+    with pytest.raises(RunError, match=rf'^cache_dir = {tmp_path}/cache: cannot be written: No space .*; make room'):
+        cache.build(cache.missing(labeled, None), show=False)
+    assert os.listdir(cache.folder) == []
 
 
 def test_what_a_killed_process_left_is_removed_when_it_is_old(cache):

@@ -1,8 +1,11 @@
 """The drawn street scenes: the same from the same seed, labels that fit, and a data set that this project can read."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from full import full_disk
 
 from furnace.datasets import scenes
 from furnace.datasets.classes import read_classes
@@ -159,6 +162,14 @@ def test_interruption_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(scenes, 'write_lists', interrupt)
     assert scenes.main([str(root), '--train', '1', '--val', '1', '--size', '32x64']) == 130
     assert [path.name for path in tmp_path.rglob('*')] == ['demo', 'README.md']
+
+
+def test_a_full_disk(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Path, 'write_bytes', full_disk)
+    root = tmp_path / 'demo'
+    assert scenes.main([str(root), '--train', '1', '--val', '1', '--size', '32x64']) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f'error: {root}: No space left on device; make room')
+    assert not any(tmp_path.iterdir())
 
 
 def test_command_line(tmp_path, capsys):

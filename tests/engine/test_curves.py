@@ -1,6 +1,5 @@
 """What a run logs: neither a gap nor a double where it goes on, and one line where it cannot be written."""
 
-import errno
 import io
 import json
 import os
@@ -8,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from full import full_disk
 from PIL import Image
 from tensorboardX.proto import event_pb2
 
@@ -114,22 +114,15 @@ def test_a_full_disk_is_told(tmp_path, small_files):
 )
 def test_a_disk_that_fills_up_is_told_everywhere(tmp_path, monkeypatch, call, arguments, fails):
     """By the call itself, not by the end."""
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
     curves = Curves(tmp_path, 0)
-    monkeypatch.setattr(os if fails == 'fsync' else curves.events.records, fails, full)
+    monkeypatch.setattr(os if fails == 'fsync' else curves.events.records, fails, full_disk)
     with pytest.raises(RunError, match=f'^{tmp_path}: No space left on device; '):
         getattr(curves, call)(*arguments)
 
 
 def test_a_disk_that_is_full_at_the_end_too_does_not_hide_why(tmp_path, monkeypatch):
-    def full():
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
     with pytest.raises(KeyboardInterrupt), Curves(tmp_path, 0) as curves:
-        monkeypatch.setattr(curves.events.records, 'close', full)
+        monkeypatch.setattr(curves.events.records, 'close', full_disk)
         raise KeyboardInterrupt
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from full import full_disk
 from tiny import COLORS, NAMES
 from torch.torch_version import TorchVersion
 
@@ -97,7 +98,7 @@ def test_forced_and_whole_or_not_at_all(demo, log, shallow, tmp_path, monkeypatc
 
     def save(program, file, **_):
         file.write_text('half')
-        raise OSError(28, 'No space left on device')
+        full_disk()
 
     arguments = ('-e', shallow, '--export', path, '--force')
     with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from full import full_disk
 from tiny import told
 
 from furnace.base_model import DualNetwork, load_file
@@ -175,10 +176,7 @@ def test_other_folders_that_cannot_be_made(demo, log, tmp_path, trained, no_work
 
 
 def test_results_that_cannot_be_written(demo, log, shallow, monkeypatch):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(os, 'fsync', full)
+    monkeypatch.setattr(os, 'fsync', full_disk)
     outcome = demo.call('eval.py', log, '-e', shallow)
     assert outcome.status == 1
     line = outcome.stderr.splitlines()[-1]

@@ -1,6 +1,5 @@
 """eval.py --report: what the page says and shows; that it works in a browser is in test_report_browser.py."""
 
-import errno
 import json
 import re
 from html.parser import HTMLParser
@@ -9,6 +8,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
+from full import full_disk
 from PIL import Image
 from tiny import COLORS
 
@@ -191,10 +191,7 @@ def test_a_former_report_is_kept(demo, shallow, log):
 
 
 def test_a_full_disk(demo, shallow, log, monkeypatch):
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(gallery, 'save_layers', full)
+    monkeypatch.setattr(gallery, 'save_layers', full_disk)
     outcome = demo.call('eval.py', log, '-e', shallow, '--report')
     assert outcome.status == 1
     says = f'{log}/report: the report cannot be written: No space left on device; make room on the disk'

@@ -1,6 +1,5 @@
 """train.py as users run it: what it leaves behind, and that a run can be repeated and gone on with."""
 
-import errno
 import hashlib
 import json
 import os
@@ -9,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from full import full_disk
 from tensorboardX.proto import event_pb2
 from tiny import NAMES
 
@@ -271,10 +271,7 @@ def test_pretrained_weights_fill_both_backbones(demo, log, tmp_path, trained, mo
 
 
 def test_full_disk_while_training(demo, log, small, monkeypatch):
-    def full(content, file):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(torch, 'save', full)
+    monkeypatch.setattr(torch, 'save', full_disk)
     outcome = demo.call('train.py', log, **SHORT)
     assert outcome.status == 1
     says = f'{log}/snapshot/epoch-0.pth: the checkpoint cannot be written: No space left on device; make room'

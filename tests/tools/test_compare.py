@@ -1,8 +1,10 @@
 """The table of several evaluations."""
 
 import json
+import os
 
 import pytest
+from full import full_disk
 
 from furnace.tools.compare import main
 
@@ -77,3 +79,12 @@ def test_other_files(files, capsys, tmp_path, text):
 def test_output_that_cannot_be_written(files, capsys, tmp_path):
     assert main([*files, '-o', str(tmp_path / 'none' / 'x.md')]) == 2
     assert capsys.readouterr().err == f'error: {tmp_path}/none/x.md: cannot be written: No such file or directory\n'
+
+
+def test_a_full_disk_leaves_the_former_table(files, capsys, tmp_path, monkeypatch):
+    path = tmp_path / 'table.md'
+    path.write_text('former')
+    monkeypatch.setattr(os, 'fsync', full_disk)
+    assert main([*files, '-o', str(path)]) == 1
+    assert capsys.readouterr().err.startswith(f'error: {path}: cannot be written: No space left on device; make room')
+    assert path.read_text() == 'former'

@@ -1,9 +1,12 @@
 import json
+import os
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from full import full_disk
 from PIL import Image
 
 from furnace.tools.plot import draw, main, read_run
@@ -115,3 +118,19 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys, arguments, says):
     error = capsys.readouterr().err
     assert error.startswith(f'error: {says}')
     assert error.count('\n') == 1
+
+
+def test_a_full_disk_leaves_the_former_picture(tmp_path, capsys, monkeypatch):
+    folder = write(tmp_path / 'run', LOSSES)
+    (folder / 'curves.png').write_text('former')
+
+    def save(figure, path, **_):
+        Path(path).write_text('half')
+        full_disk()
+
+    monkeypatch.setattr('matplotlib.figure.Figure.savefig', save)
+    assert main([str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f'error: {folder}/curves.png: cannot be written: No space left on device; make room')
+    assert (folder / 'curves.png').read_text() == 'former'
+    assert sorted(os.listdir(folder)) == ['curves.png', 'losses.jsonl']

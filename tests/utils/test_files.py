@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from furnace.utils.errors import RunError, UserError
-from furnace.utils.files import files_below, replacing, write_json
+from furnace.utils.files import files_below, replacing, write_json, write_text
 
 
 def test_the_file_is_replaced_when_all_is_written(tmp_path):
@@ -83,6 +83,21 @@ def test_json_is_written_as_a_whole_or_told(tmp_path, monkeypatch, number, kind,
     assert str(caught.value).startswith(f'{path}: cannot be written: {os.strerror(number)}{hint}')
     assert json.loads(path.read_text()) == {'a': 1}
     assert os.listdir(tmp_path) == ['x.json']
+
+
+def test_text_goes_through_links_and_into_what_is_no_file(tmp_path):
+    (tmp_path / 'a').mkdir()
+    (tmp_path / 'a/target').write_text('former')
+    (tmp_path / 'link').symlink_to('a/target')
+    write_text(tmp_path / 'link', 'text')
+    assert (tmp_path / 'link').is_symlink()
+    assert (tmp_path / 'a/target').read_text() == 'text\n'
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDWR)
+    write_text(tmp_path / 'pipe', 'text')
+    assert os.read(reader, 100) == b'text\n'
+    os.close(reader)
+    assert (tmp_path / 'pipe').is_fifo()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 
 from furnace.base_model.resnet import BACKBONES
 from furnace.base_model.weights.load import load_pretrained
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError, tell, write_error
 from furnace.utils.files import replacing
 
 
@@ -31,7 +31,8 @@ def convert(src: str, dst: Path, backbone: str, force: bool = False) -> str:
         a line about what was done.
 
     Raises:
-        UserError: ``src`` is no weights of this backbone, or ``dst`` is there already or cannot be written.
+        UserError: ``src`` is no weights of this backbone, or ``dst`` is there already.
+        UserError, RunError: ``dst`` cannot be written.
     """
     if dst.is_dir():
         raise UserError(f'{dst}: is a folder; give the name of a file in it')
@@ -49,7 +50,7 @@ def convert(src: str, dst: Path, backbone: str, force: bool = False) -> str:
         with replacing(dst) as file:
             file.write(content.getbuffer())
     except OSError as error:
-        raise UserError(f'{dst}: cannot be written: {error.strerror}') from None
+        raise write_error(error, dst) from None
     return f'{dst}: {backbone} from {loaded}'
 
 
@@ -70,12 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status: 0, 2 after a mistake (one line on stderr), 130 after Ctrl-C."""
+    """Run the command line. Returns the exit status: 0, 2 or 1 after a mistake or failure, 130 after Ctrl-C."""
     try:
         print(convert(**vars(_parser().parse_args(argv))))
-    except UserError as error:
-        print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
-        return 2
+    except (UserError, RunError) as error:
+        return tell(error)
     except KeyboardInterrupt:
         print('interrupted: nothing was written', file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from furnace.datasets import check, subsets
 from furnace.datasets.prepare import camvid, city, folder, voc
-from furnace.utils.errors import RunError, UserError
+from furnace.utils.errors import RunError, UserError, file_error, tell
 
 # Each has add_parser(subparsers), which sets the default ``prepare``: a function of the parsed arguments, by name, that
 # returns the exit status (None is 0).
@@ -42,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare = arguments.pop('prepare')
     try:
         return prepare(**arguments) or 0
-    except (UserError, RunError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 1 if isinstance(error, RunError) else 2
+    except (UserError, RunError) as error:
+        return tell(error)
+    except OSError as error:
+        return tell(file_error(error) or RunError(error))
     except KeyboardInterrupt as error:
         print(f'interrupted{": " * bool(str(error))}{error}', file=sys.stderr)
         return 130

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from furnace.utils.errors import UserError, some
+from furnace.utils.errors import RunError, UserError, file_error, some
 from furnace.utils.files import replacing
 
 RECORD = 'prepared.json'
@@ -125,8 +125,10 @@ def build(
             kept = f'what is done is kept in {partial}; the same command goes on there'
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(kept) from None
-            if isinstance(error, UserError | OSError):
-                raise UserError(f'{error} ({kept})') from None
+            if isinstance(error, OSError):
+                error = file_error(error, partial)
+            if isinstance(error, UserError | RunError):
+                raise type(error)(f'{error} ({kept})') from None
             raise
         shutil.rmtree(partial)
 

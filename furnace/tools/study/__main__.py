@@ -19,7 +19,7 @@ from furnace.engine.signals import Stopped
 from furnace.tools.study.plan import Plan
 from furnace.tools.study.tables import tables
 from furnace.tools.study.train import train_all
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError, tell, write_error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,9 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         plan.require(args.only or [], args.ratios or [])
         with _stopping():
             return _run(plan, args)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    except (UserError, RunError) as error:
+        return tell(error)
     except Stopped as stopped:
         print(f'{stopped}; the same command goes on', file=sys.stderr)
         return 128 + stopped.number
@@ -94,7 +93,7 @@ def _run(plan: Plan, args: argparse.Namespace) -> int:
     try:
         plan.results.open('a').close()
     except OSError as error:
-        raise UserError(f'{plan.results}: cannot be written: {error.strerror}') from None
+        raise write_error(error, plan.results) from None
     folder = (args.logs or plan.experiment / 'log' / plan.path.stem).absolute()
     print(f'{len(runs)} runs to train, {len(done)} done; logs: {folder}', flush=True)
     failures = train_all(plan, runs, folder, devices[0], args.jobs, args.keep_checkpoints)

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from full import full_disk
 from PIL import Image
 from raw import contents, lines_of, make_image, make_label, pack, snapshot, stop_renaming
 from samples import SHARED, needs_shared
@@ -139,6 +140,24 @@ def test_what_an_interrupted_clearing_up_left_goes(city, tmp_path):
     make_image(tmp_path / 'dst/.partial/old/images/x.png')
     assert 'nothing to do' in city()[1]
     assert not (tmp_path / 'dst/.partial').exists()
+
+
+def test_a_full_disk_keeps_what_is_done(city, tmp_path, monkeypatch):
+    write, calls = pairs.write_whole, []
+
+    def fill_up(path, data):
+        calls.append(path)
+        if len(calls) > 2:
+            full_disk()
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pairs, 'write_whole', fill_up)
+        status, _, error = city()
+    assert status == 1
+    for word in 'No space left on device; make room', 'dst/.partial', '(what is done is kept in ':
+        assert word in error
+    assert city()[0] == 0
 
 
 def test_another_layout_is_not_replaced(city, command, tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 
@@ -100,7 +101,7 @@ def test_destination_is_a_file(run, tmp_path):
     assert (tmp_path / 'dst').read_text() == 'mine'
 
 
-@pytest.mark.parametrize('error, status', [(KeyboardInterrupt(), 130), (OSError('disk full'), 2)])
+@pytest.mark.parametrize('error, status', [(KeyboardInterrupt(), 130), (OSError(errno.ENOSPC, 'full'), 1)])
 @pytest.mark.parametrize('place', ['shutil.copy2', 'furnace.datasets.prepare.frames.write_lists'])
 def test_interrupted(run, tmp_path, monkeypatch, error, status, place):
     def stop(*_):
