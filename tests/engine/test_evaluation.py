@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from furnace.engine import eval_command
 from furnace.engine.evaluator import best
 
 PALETTE = np.zeros((256, 3), np.uint8)
@@ -171,6 +172,14 @@ def test_options_of_the_evaluation_reach_it(evaluated, demo, trained, log):
     for settings in ({'eval_scale_array': [0.5]}, {'eval_flip': True}, {'eval_crop_size': 33}, {'eval_whole': True}):
         assert demo.call('eval.py', log, '-e', checkpoint_path, **settings).status == 0
         assert results(log)[0]['confusion'] != usual, settings
+
+
+@pytest.mark.parametrize('whole', [False, True])
+def test_kernels_are_not_tried_out_for_images_of_many_sizes(demo, shallow, log, monkeypatch, whole):
+    calls = []
+    monkeypatch.setattr(eval_command, 'set_up', lambda device, deterministic, one_size: calls.append(one_size))
+    assert demo.call('eval.py', log, '-e', shallow, eval_whole=whole).status == 0
+    assert calls == [not whole]
 
 
 def test_second_evaluation_takes_the_link(evaluated, demo, trained, log):

@@ -22,16 +22,23 @@ from furnace.utils.errors import RunError
 
 
 @pytest.fixture
-def nan_in_iteration_3(monkeypatch, small):
-    """The supervised loss of branch 2 is nan in the third iteration; each has two of them."""
-    sums, calls = CrossEntropy.sums, []
+def nan_in(monkeypatch, small):
+    """Called with numbers of iterations, of all runs of the test: the supervised loss of branch 2 is nan in them."""
+    sums, calls, bad = CrossEntropy.sums, [], []
 
     def broken(self, logits, target):
         calls.append(None)
         total, count = sums(self, logits, target)
-        return (total * float('nan') if len(calls) == 6 else total), count
+        # Each iteration has two of these.
+        return (total * float('nan') if len(calls) in [2 * iteration for iteration in bad] else total), count
 
     monkeypatch.setattr(CrossEntropy, 'sums', broken)
+    return bad.extend
+
+
+@pytest.fixture
+def nan_in_iteration_3(nan_in):
+    nan_in([3])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_term_and_images(demo, log, nan_in_iteration_3):
@@ -93,6 +100,16 @@ def test_bad_steps_that_are_allowed_leave_no_trace(demo, log, nan_in_iteration_3
     assert state['branch1.backbone.bn1.num_batches_tracked'] == 4 * 7
     rows = [json.loads(line) for line in (log / 'losses.jsonl').read_text().splitlines()]
     assert [row['iteration'] for row in rows] == [1, 2, 4, 5, 6, 7, 8]
+
+
+def test_bad_steps_are_counted_across_a_restart(demo, log, nan_in):
+    """Iterations 3 and 4 are bad, and 4 again in the second run, which begins with it: two in a row."""
+    nan_in([3, 4, 5])
+    for arguments in ((), ('-c', 'auto')):
+        outcome = demo.call('train.py', log, *arguments, max_bad_steps=1, checkpoint_minutes=0.0)
+        assert outcome.status == 1
+        assert 'error: iteration 4: loss is nan' in outcome.stderr
+        assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == 3
 
 
 def test_an_epoch_that_ends_with_a_bad_step_is_told_without_losses_of_another(demo, log, nan_in_iteration_3):

@@ -19,8 +19,9 @@ from tiny import told, wait_until
 
 from furnace.base_model import load_file
 from furnace.engine.curves import LOSSES
-from furnace.engine.distributed import launch, run_id
+from furnace.engine.distributed import ALONE, launch, run_id
 from furnace.engine.signals import Stop
+from furnace.engine.train_command import _find_checkpoint
 
 TORCHRUN = '-m torch.distributed.run --standalone --nproc_per_node=2'
 LAUNCH, FAILS = (str(Path(__file__).parents[1] / name) for name in ('launch_two.py', 'process_fails.py'))
@@ -120,6 +121,26 @@ def test_runs_without_a_name_are_told_apart(monkeypatch):
     assert first == run_id()
     monkeypatch.setattr(os, 'getppid', lambda: 1)
     assert run_id() != first
+
+
+def test_a_restart_goes_on_with_its_own_run_alone(tmp_path, monkeypatch):
+    """Whatever -c says for the first attempt; what another run left is for -c to take."""
+    monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'mine')
+    torch.save({'run': 'first'}, tmp_path / 'first.pth')
+    last = tmp_path / 'epoch-last.pth'
+
+    def found(resume):
+        found = _find_checkpoint(resume, tmp_path, ALONE, [])
+        return found and found[1]['run']
+
+    for run, restarts, expected in (
+        ('mine', '1', ['mine', 'mine', 'mine']),
+        ('other', '1', [None, 'other', 'first']),
+        ('mine', '0', [None, 'mine', 'first']),
+    ):
+        monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
+        torch.save({'run': run}, last)
+        assert [found(resume) for resume in (None, 'auto', str(tmp_path / 'first.pth'))] == expected
 
 
 @pytest.fixture

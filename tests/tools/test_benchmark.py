@@ -66,6 +66,7 @@ def test_every_part_for_every_recipe_in_the_table_and_the_json(tiny, tmp_path, c
     shown, content = capsys.readouterr().out, json.loads(path.read_text())
     assert content['command'].endswith(f'--quick --json {path}')
     assert content['machine']['torch'] == torch.__version__
+    assert content['quick'] is True
     for row in content['rows']:
         assert row['what'] in shown
         assert row['ours']['least'] <= row['ours']['median'] <= row['ours']['most']

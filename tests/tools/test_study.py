@@ -167,6 +167,15 @@ def test_an_attempt_after_one_that_ended_adds_to_it(tmp_path):
     assert (log / 'output.txt').read_text() == 'first\nsecond\n'
 
 
+@pytest.mark.parametrize(('device', 'which'), [('cpu', 'cpu'), ('cuda:1', '1')])
+def test_a_run_gets_its_device_and_threads(tmp_path, device, which):
+    says = "import os, sys; sys.exit(' '.join([os.environ['OMP_NUM_THREADS'], *sys.argv[1:5]]))"
+    (tmp_path / 'train.py').write_text(says)
+    plan, run = Plan(write_plan(tmp_path, experiment=str(tmp_path))), Run('CPCL', 2, 1)
+    with pytest.raises(RunError, match=rf'^train.py ended with status 1: 3 -c auto -d {which} \('):
+        train.train(plan, run, tmp_path / 'logs', torch.device(device), 3, train.Processes())
+
+
 def test_some_variants_and_their_checkpoints(tmp_path, capsys, monkeypatch):
     path = write_plan(tmp_path, variants={'one': {}, 'two': {}}, seeds=[1, 2])
     order = []

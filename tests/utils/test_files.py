@@ -93,7 +93,7 @@ def test_text_goes_through_links_and_into_what_is_no_file(tmp_path):
     assert (tmp_path / 'link').is_symlink()
     assert (tmp_path / 'a/target').read_text() == 'text\n'
     os.mkfifo(tmp_path / 'pipe')
-    reader = os.open(tmp_path / 'pipe', os.O_RDWR)
+    reader = os.open(tmp_path / 'pipe', os.O_RDWR | os.O_NONBLOCK)
     write_text(tmp_path / 'pipe', 'text')
     assert os.read(reader, 100) == b'text\n'
     os.close(reader)
