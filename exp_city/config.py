@@ -8,7 +8,7 @@ import os
 import sys
 
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [root, os.environ.get('volna') or root]  # this checkout's furnace; a folder elsewhere finds it by volna
+sys.path[:0] = [root, os.environ.get('volna') or root]  # for a copy of this folder elsewhere, volna names the checkout
 
 from furnace.engine.config import Config
 
@@ -27,7 +27,8 @@ C.volna = os.environ.get('volna') or root
 C.dataset_path = os.path.join(C.volna, 'DATA', 'city')
 C.img_root_folder = C.dataset_path
 C.gt_root_folder = C.dataset_path
-# A file, 'hf:timm/resnet50s.gluon_in1k' or 'hf:timm/resnet101s.gluon_in1k' (downloaded), or None: start at random
+# A file; downloaded: 'hf:timm/resnet50s.gluon_in1k', 'hf:timm/resnet101s.gluon_in1k', for resnet18 'torchvision';
+# None: start at random
 C.pretrained_model = os.path.join(C.volna, 'DATA', 'pytorch-weight', f'{C.backbone}_v1c.pth')
 C.log_dir = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'log')
 C.snapshot_dir = os.path.join(C.log_dir, 'snapshot')
@@ -56,11 +57,11 @@ C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
 
 # CutMix
 C.cutmix_mask_prop_range = [0.25, 0.5]  # a box's share of the area, before division by the number of boxes
-C.cutmix_boxmask_n_boxes = 3
-C.cutmix_boxmask_fixed_aspect_ratio = False
-C.cutmix_boxmask_by_size = False
-C.cutmix_boxmask_outside_bounds = False
-C.cutmix_boxmask_no_invert = False
+C.cutmix_boxmask_n_boxes = 3  # boxes an image
+C.cutmix_boxmask_fixed_aspect_ratio = False  # boxes have the aspect ratio of the crop
+C.cutmix_boxmask_by_size = False  # the range is of a box's sides instead of its area
+C.cutmix_boxmask_outside_bounds = False  # boxes may reach over the border
+C.cutmix_boxmask_no_invert = False  # the boxes show u0 instead of u1
 
 # Training
 C.batch_size = 16  # labelled images, and as many of u0 and of u1
@@ -71,7 +72,7 @@ C.lr = 0.01
 C.lr_power = 0.9
 C.momentum = 0.9
 C.weight_decay = 1e-4
-C.warm_up_epoch = 0
+C.warm_up_epoch = 0  # epochs in which the rate rises from 0
 C.unsup_weight = 5.0  # λ
 C.ohem_thresh = 0.7  # probability of the true class up to which a pixel is hard
 C.ohem_min_kept = 50_000 * C.batch_size  # pixels of a batch that count at least
@@ -85,16 +86,16 @@ C.grad_checkpoint = False  # keep less of the backbone and compute it twice: mem
 C.deterministic = False  # the same bits each time on a GPU too, from slower kernels; a CPU always gives them
 C.snapshot_iter = 2  # keep a checkpoint every 2nd epoch after nepochs // 6
 C.keep_snapshots = None  # newest snapshots that stay; None: all
-C.checkpoint_minutes = 30.0  # save epoch-last.pth at least so often
+C.checkpoint_minutes = 30.0  # at most so many between two saves of epoch-last.pth
 C.log_every = 10  # iterations between two lines of log/losses.jsonl
 C.image_every = 1000  # iterations between two pictures in TensorBoard of what the branches teach; 0: none
 C.max_bad_steps = 0  # iterations in a row whose loss may be nan or infinite; they are left out
 
 # Evaluation
 C.eval_every = 0  # epochs between scores on eval_source while training, which keep epoch-best.pth; 0: none
-C.eval_scale_array = [1]
+C.eval_scale_array = [1]  # factors; the logits of all are summed
 C.eval_flip = False
-C.eval_crop_size = 800
-C.eval_stride_rate = 2 / 3
+C.eval_crop_size = 800  # side of a window, pixels; not used with eval_whole
+C.eval_stride_rate = 2 / 3  # step between windows, as a share of their side
 C.eval_whole = False  # whole images instead of windows
 C.eval_batch_size = 4  # windows in one forward pass

@@ -9,7 +9,7 @@ import os
 import sys
 
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path[:0] = [root, os.environ.get('volna') or root]  # this checkout's furnace; a folder elsewhere finds it by volna
+sys.path[:0] = [root, os.environ.get('volna') or root]  # for a copy of this folder elsewhere, volna names the checkout
 
 from furnace.datasets.classes import PASCAL_VOC
 from furnace.datasets.lists import voc_items

@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m furnace.datasets.scenes',
         description='Draw street scenes with labels, in the Cityscapes layout.',
-        epilog='example: python -m furnace.datasets.scenes DATA/demo --train 320 --val 60 --size 128x256',
+        epilog='example: python -m furnace.datasets.scenes DATA/scenes --train 320 --val 60 --size 128x256',
     )
     parser.add_argument('root', metavar='DST', help='folder to make, e.g. DATA/demo')
     parser.add_argument('--train', type=int, default=256, metavar='N', help='training scenes (%(default)s)')

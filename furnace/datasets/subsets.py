@@ -128,7 +128,8 @@ examples:
   python -m furnace.datasets.prepare splits DATA/pascal_voc --from UniMatch/splits/pascal
 
 training with lists for a count:
-  python train.py train_source=FILE unsup_source=FILE num_unsup_imgs=N nepochs=N
+  python train.py train_source=LABELED.txt unsup_source=UNLABELED.txt num_unsup_imgs=LINES nepochs=EPOCHS
+  (LINES: how many UNLABELED.txt has; the length of an epoch follows from it)
 """
 
 

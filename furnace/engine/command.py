@@ -39,7 +39,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         '-d',
         '--devices',
         metavar='WHICH',
-        help="GPUs: 0, 0,2, 0-3 or '*'; or cpu; default: 0, the CPU where there is none",
+        help="GPUs: 0, 0,2, 0-3 or '*'; or cpu; default: C.device; 0 is the CPU where there is no GPU",
     )
 
 

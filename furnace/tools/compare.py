@@ -50,7 +50,13 @@ def markdown(cells: list[list[str]]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m furnace.tools.compare', description=__doc__.splitlines()[0])
-    parser.add_argument('files', nargs='+', type=Path, metavar='val_*.json', help='what eval.py wrote')
+    parser.add_argument(
+        'files',
+        nargs='+',
+        type=Path,
+        metavar='val_*.json',
+        help='what eval.py wrote; of several checkpoints or branches in one, the best',
+    )
     parser.add_argument('-o', '--output', type=Path, metavar='FILE.md', help='write the table there too')
     args = parser.parse_args(arguments)
     try:

@@ -117,7 +117,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument('--labels', default='labels', metavar='DIR', help='label maps (default: labels)')
     parser.add_argument('--classes', type=Path, metavar='FILE', help='names, colours, ignore_index (SRC/classes.json)')
     parser.add_argument('--unknown-void', action='store_true', help='other colours of RGB label maps are void')
-    parser.add_argument('--val-share', type=float, metavar='X', help='make val of the last X of each sequence')
+    parser.add_argument(
+        '--val-share', type=float, metavar='X', help='make val of this share of each sequence, its end; e.g. 0.2'
+    )
     parser.add_argument('--seed', type=int, default=12345, help='of the labelled subsets (default: 12345)')
     parser.add_argument('--link', action='store_true', help='link to the images instead of copying them')
     parser.add_argument('--force', action='store_true', help='replace an earlier result in DST')
