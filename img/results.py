@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from furnace.tools.plot import COLORS, DASHES
 from furnace.tools.study.plan import Plan, Run
-from furnace.utils.errors import UserError, tell
+from furnace.utils.errors import UserError, print_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         except (OSError, ValueError) as error:
             raise UserError(f'{args.output}: cannot be written: {error}') from None
     except UserError as error:
-        return tell(error)
+        return print_error(error)
     return 0
 
 

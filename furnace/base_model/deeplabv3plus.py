@@ -10,6 +10,7 @@ LEAKY_SLOPE = 0.01
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (N, C, H, W) to (N, C, *size), bilinear with aligned corners."""
     return F.interpolate(x, size=size, mode='bilinear', align_corners=True)
 
 
@@ -29,6 +30,7 @@ class ASPP(nn.Module):
         self.red_bn = norm_layer(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, in_channels, H, W) to (N, channels, H, W)."""
         pyramid = torch.cat([conv(x) for conv in self.map_convs], dim=1)
         pyramid = self.red_conv(F.leaky_relu(self.map_bn(pyramid), LEAKY_SLOPE))
         pooled = self.global_pooling_conv(x.mean(dim=(2, 3), keepdim=True))
@@ -53,6 +55,7 @@ class Head(nn.Module):
         )
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        """Maps (N, low_channels, H, W) and (N, high_channels, h, w) to (N, 256, H, W)."""
         high = upsample(self.aspp(high), low.shape[-2:])
         return self.last_conv(torch.cat([high, self.reduce(low)], dim=1))
 

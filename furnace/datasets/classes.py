@@ -101,6 +101,8 @@ def parse_classes(content: Any, source: str | os.PathLike) -> Classes:
         raise _unexpected(source, error) from None
     if len(names) != len(colors) or not names or not all(0 <= v <= 255 for color in colors for v in color):
         raise UserError(f'{source}: needs one name and one colour (0 … 255) for each class')
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f'{source}: two classes are named {twice!r}; scores are told by name, so give each its own')
     return Classes(names, colors)
 
 

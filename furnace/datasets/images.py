@@ -19,8 +19,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         UserError: the file is missing, truncated or no image.
     """
     data = _read_bytes(path)
-    # A JPEG scan ends with an end mark, which can occur nowhere in it. OpenCV 4 paints a missing rest grey.
-    if data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda'):
+    # A JPEG's scans are followed by an end mark, which can occur nowhere in them. OpenCV 4 paints a missing rest grey.
+    if data.startswith(b'\xff\xd8') and data.find(b'\xff\xd9', _first_scan(data)) < 0:
         raise UserError(f'{path}: the image is truncated')
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
@@ -29,6 +29,15 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     if image is None:
         raise UserError(f'{path}: is not an image that can be decoded')
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _first_scan(jpeg: bytes) -> int:
+    """Where it begins: behind the segments, which may hold a thumbnail with an end mark of its own."""
+    position = 2
+    while jpeg[position : position + 1] == b'\xff' and jpeg[position + 1 : position + 2] not in (b'\xda', b''):
+        length = int.from_bytes(jpeg[position + 2 : position + 4], 'big')
+        position += 1 if jpeg[position + 1] == 0xFF else 2 + length  # a mark may have more than one FF before it
+    return position
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from furnace.datasets.scene_canvas import BUILDING, CAR, PERSON, TREE, Camera, C
 from furnace.datasets.scene_layout import draw_skyline, furnish, plan_street
 from furnace.datasets.scene_parts import WALLS, draw_ground
 from furnace.datasets.splits import write_lists
-from furnace.utils.errors import UserError, file_error, tell
+from furnace.utils.errors import UserError, file_error, print_error
 
 NAMES = ('sky', 'building', 'tree', 'road', 'pavement', 'car', 'person', 'sign')
 COLORS = (  # those of Cityscapes
@@ -212,9 +212,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         height, width = _parse_size(args.size)
         written = write(args.root, args.seed, args.train, args.val, height, width)
     except UserError as error:
-        return tell(error)
+        return print_error(error)
     except OSError as error:
-        return tell(file_error(error, args.root))
+        return print_error(file_error(error, args.root))
     except KeyboardInterrupt:
         print('interrupted: nothing was written', file=sys.stderr)
         return 130

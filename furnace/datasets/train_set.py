@@ -145,16 +145,14 @@ def collate(samples: list[dict[str, Tensor] | UserError]) -> dict[str, Tensor] |
 
 
 def set_up_worker(_worker: int) -> None:
-    """Keeps OpenCV's threads out of a loader worker, and signals to the process group: the run decides on them."""
+    """Keeps OpenCV's threads out of a loader worker, and signals to all processes: the run decides on them."""
     cv2.setNumThreads(0)
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    # The first is the group's; a second one ends a worker that the loader wants to be rid of.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 def end_workers() -> None:
-    """After a failure: the SIGTERM that a worker gets when this process exits may not end it, and exit waits for it."""
+    """Kills those that are left when a run ends: Python's exit would send them SIGTERM, which they ignore, and wait."""
     former = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's takes their end for another failure
     for worker in multiprocessing.active_children():
         worker.kill()

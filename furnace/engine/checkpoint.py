@@ -88,13 +88,18 @@ def remove_leftovers(folder: Path) -> None:
 def set_aside(folder: Path) -> Path | None:
     """Rename a folder (or file) of an earlier run, so that a new one overwrites nothing.
 
+    A link stays: the disk that it leads to keeps the earlier run, and gets the new one.
+
     Returns the new name, or None where there was nothing to keep.
     """
     if not os.path.exists(folder) or (folder.is_dir() and not _used(folder)):
         return None
-    moved = next(path for number in itertools.count(1) if not (path := Path(f'{folder}_{number}')).exists())
+    real = folder.resolve() if folder.is_symlink() else folder
+    moved = next(path for number in itertools.count(1) if not (path := Path(f'{real}_{number}')).exists())
     try:
-        folder.rename(moved)
+        real.rename(moved)
+        if folder.is_symlink() and moved.is_dir():
+            real.mkdir()
     except OSError as error:
         raise UserError(f'{folder}: cannot be renamed to {moved}: {error.strerror}') from None
     return moved

@@ -14,7 +14,7 @@ from furnace.datasets.lists import Item
 from furnace.datasets.train_set import end_workers, loader_failure
 from furnace.engine.config import Config
 from furnace.engine.signals import Stopped
-from furnace.utils.errors import RunError, UserError, file_error, tell
+from furnace.utils.errors import RunError, UserError, file_error, print_error
 
 OUT_OF_MEMORY = (
     'out of memory on the GPU: for training C.grad_checkpoint = True, more GPUs (they share C.batch_size), a smaller '
@@ -22,7 +22,7 @@ OUT_OF_MEMORY = (
     '--device cuda:0 tells what fits'
 )
 
-Layout = Callable[[str, str, str], list[Item]]
+ListReader = Callable[[str, str, str], list[Item]]
 
 
 def build_network(C: Config) -> DualNetwork:
@@ -83,7 +83,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
         if told is None:
             raise
         if os.environ.get('LOCAL_RANK', '0') == '0' or getattr(told, 'alone', False):
-            tell(told)
+            print_error(told)
         if dist.is_initialized():  # its threads, which have had no farewell, may end Python's own exit with SIGABRT
             sys.stdout.flush()
             sys.stderr.flush()
@@ -96,3 +96,5 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+    finally:
+        end_workers()

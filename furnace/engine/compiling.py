@@ -9,7 +9,7 @@ from torch import Tensor, nn
 def compile_training(module: nn.Module, warn: Callable[[str], None] | None) -> None:
     """Compile ``module``'s forward (of one image batch) and backward in train mode; names and tensors stay as they are.
 
-    Where that fails (no compiler on the machine, say) the module goes on as it was.
+    Where that fails in a forward pass (no compiler on the machine, say) the module goes on as it was.
 
     Args:
         warn: told once why; None lets the error through, as several processes must not part ways.

@@ -26,6 +26,8 @@ from furnace.utils.errors import RunError, UserError
 TIMEOUT = timedelta(minutes=15)
 # What the launcher passes on; SIGUSR1 is a cluster's notice.
 SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
+SAVING = 600  # seconds from a signal until the launcher kills what has not ended by itself
+NCCL_CAUSE = 'Last error:'  # what follows it in NCCL's failures
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,12 @@ def _connection_failure(error: RuntimeError) -> UserError | RunError | None:
             f'MASTER_PORT={port}: another program has this port; choose another one. '
             'On a single machine, -d and torchrun --standalone find a free one'
         )
+    elif NCCL_CAUSE in str(error):
+        cause = ' '.join(str(error).split(NCCL_CAUSE, 1)[1].split())
+        told = RunError(
+            f'NCCL: {cause}. Where another process was killed, this is what the others see of it; '
+            'train.py -c auto goes on from the last checkpoint'
+        )
     elif isinstance(error, dist.DistError) or 'gloo' in reason.lower():
         told = RunError(
             f'another process of this run is gone ({reason}). If nothing above says why, was it killed, '
@@ -174,7 +182,9 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
         names = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
         os.environ['CUDA_VISIBLE_DEVICES'] = ','.join(names[device.index] for device in devices)
-    logging.getLogger('torch.distributed.elastic').setLevel(logging.CRITICAL)  # what it logs is told below
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith('torch.distributed.elastic'):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is told below
     try:
         with TemporaryDirectory() as folder:
             config = LaunchConfig(
@@ -189,6 +199,7 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
             )
             # Older PyTorch reads the variable, newer the attribute.
             config.signals_to_handle = os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = SIGNALS
+            config.shutdown_timeout = SAVING  # older PyTorch waits 30 s
             elastic_launch(config, command[0])(*command[1:])
     except ChildFailedError as error:
         # Those that lost another exit with 1 or are ended; any other status is the cause.

@@ -14,7 +14,7 @@ from furnace.datasets.eval_set import EvalSet
 from furnace.datasets.inputs import find_sources
 from furnace.datasets.lists import require_files, require_labels
 from furnace.engine import checkpoint
-from furnace.engine.command import Layout, add_common, build_network, run_command, telling
+from furnace.engine.command import ListReader, add_common, build_network, run_command, telling
 from furnace.engine.config import Config, load_config
 from furnace.engine.devices import choose_devices
 from furnace.engine.distributed import joined, launch, launched
@@ -29,7 +29,7 @@ from furnace.utils.errors import UserError
 from furnace.utils.files import write_json
 
 
-def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) -> int:
+def evaluate(file: str, layout: ListReader, classes: Callable[[Config], Classes]) -> int:
     """``eval.py`` of the experiment whose folder holds ``file``; returns the exit status.
 
     Args:
@@ -79,7 +79,7 @@ def evaluate(file: str, layout: Layout, classes: Callable[[Config], Classes]) ->
     return run_command(parser, lambda arguments: _evaluate(arguments, Path(file).resolve().parent, layout, classes))
 
 
-def _evaluate(arguments: argparse.Namespace, folder: Path, layout: Layout, make_classes: Callable) -> int:
+def _evaluate(arguments: argparse.Namespace, folder: Path, layout: ListReader, make_classes: Callable) -> int:
     _sort_out_overrides(arguments)
     C = load_config(folder / 'config.py', arguments.overrides)
     devices = choose_devices(arguments.devices or C.device)
@@ -211,8 +211,9 @@ def _use(
     content = load_file(path)
     classes = stored_classes(content, path) or make_classes(C)
     classes.require(C.num_classes)
-    network = build_network(C)
+    network = build_network(Config({**C, 'grad_checkpoint': False}))
     load_network(network, content, path)
+    set_up(device, C.deterministic, one_size=not C.eval_whole)
     model = place(Segmenter(network.branches[int(arguments.branch) - 1], classes, C), device)
     if arguments.images:
         for note in notes:

@@ -14,7 +14,7 @@ class Record(NamedTuple):
     iteration: int
     """the number of iterations before it"""
     bad: bool
-    """it was skipped"""
+    """it counts towards ``C.max_bad_steps``"""
     values: dict[str, float]
 
     @property

@@ -69,7 +69,9 @@ class Optimizers:
     def require_scale(self) -> None:
         """Raises RunError where fp16 has no room for the gradients; waits for the device."""
         if self.scaler.get_scale() < 1:
-            raise RunError("amp = 'fp16': the gradients overflow at every scale; amp='bf16' or amp='off' has room")
+            error = RunError("amp = 'fp16': the gradients overflow at every scale; amp='bf16' or amp='off' has room")
+            error.alone = False  # all processes have this scale
+            raise error
 
     def state_dict(self) -> dict:
         """``optimizer_1`` and ``optimizer_2``, and the ``scaler`` where there is one."""

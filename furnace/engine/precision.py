@@ -1,7 +1,8 @@
 """How precisely a device computes: mixed precision, TF32, determinism."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,17 @@ def set_up(device: torch.device, deterministic: bool, one_size: bool = True) -> 
     if deterministic:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     torch.use_deterministic_algorithms(deterministic)
+
+
+@contextmanager
+def kernels_tried_out(one_size: bool) -> Iterator[None]:
+    """Within it, as ``set_up`` with this ``one_size`` leaves it; it never switches on what ``set_up`` did not."""
+    former = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = former and one_size
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = former
 
 
 def training_format(config: Config, device: torch.device) -> torch.memory_format:

@@ -2,11 +2,15 @@
 
 import os
 import signal
+from time import monotonic
 from types import FrameType
 
 from furnace.engine.distributed import run_id
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+# Seconds in which one stop may come twice: from a scheduler that signals each process of a job, and from the launcher,
+# which got it too.
+COPIES = 2.0
 
 
 class Stopped(Exception):  # noqa: N818 (no error)
@@ -18,10 +22,11 @@ class Stopped(Exception):  # noqa: N818 (no error)
 
 
 class Stop:
-    """Within it SIGTERM, SIGINT and SIGUSR1 (a cluster's notice) are noted in ``number``; a second one kills."""
+    """Within it SIGTERM, SIGINT and SIGUSR1 (a cluster's notice) are noted in ``number``; another one, later, kills."""
 
     def __init__(self):
         self._number: int | None = None
+        self._first = 0.0
         self._launcher = os.getppid() if run_id() else None
 
     @property
@@ -40,7 +45,9 @@ class Stop:
             signal.signal(number, handler)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self._number is not None:
+        now = monotonic()
+        if self._number is None:
+            self._number, self._first = number, now
+        elif now - self._first > COPIES:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self._number = number

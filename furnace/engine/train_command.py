@@ -17,7 +17,7 @@ from furnace.datasets.lists import require_files, require_labels
 from furnace.datasets.train_set import TrainSet
 from furnace.engine import checkpoint
 from furnace.engine.claim import LOCK, claimed
-from furnace.engine.command import Layout, add_common, build_network, run_command, telling
+from furnace.engine.command import ListReader, add_common, build_network, run_command, telling
 from furnace.engine.compiling import compile_training
 from furnace.engine.config import Config, load_config
 from furnace.engine.curves import LOSSES, SCORES, TENSORBOARD
@@ -34,7 +34,7 @@ from furnace.utils.errors import UserError
 
 
 def train(
-    file: str, layout: Layout, classes: Callable[[Config], Classes], criterion: Callable[[Config], CrossEntropy]
+    file: str, layout: ListReader, classes: Callable[[Config], Classes], criterion: Callable[[Config], CrossEntropy]
 ) -> int:
     """``train.py`` of the experiment whose folder holds ``file``; returns the exit status.
 
@@ -63,7 +63,7 @@ def train(
 
 
 def _train(
-    arguments: argparse.Namespace, folder: Path, layout: Layout, make_classes: Callable, criterion: Callable
+    arguments: argparse.Namespace, folder: Path, layout: ListReader, make_classes: Callable, criterion: Callable
 ) -> int:
     C = load_config(folder / 'config.py', arguments.overrides)
     devices = choose_devices(arguments.devices or C.device)
@@ -105,9 +105,9 @@ def _train(
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
-        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes)
+        source, content = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes) or (None, None)
         weights = None
-        if found is None and C.pretrained_model is not None:
+        if source is None and C.pretrained_model is not None:
             backbones = [branch.backbone for branch in network.branches]
             weights = load_pretrained(backbones, C.pretrained_model, C.backbone)
         network = place(synchronized(network, device, world), device, training_format(C, device))
@@ -117,8 +117,9 @@ def _train(
             evaluator = Evaluator(C, network, part, classes, device, world=world)
             validation = Validation(C, evaluator, classes, world)
         trainer = Trainer(C, network, criterion(C).to(device), data, classes, device, world, validation)
-        if found:
-            notes += restore(trainer, found[1], found[0], arguments.force)
+        if source:
+            notes += restore(trainer, content, source, arguments.force)
+        del content  # networks and momenta once more
         greatest, least = world.most(trainer.iteration, -trainer.iteration)
         if greatest != -least:
             raise UserError(
@@ -129,7 +130,7 @@ def _train(
         logger = silent_log()
         # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
         last = Path(C.snapshot_dir, checkpoint.LAST)
-        anew = found is None or (arguments.resume != 'auto' and found[0].resolve() != last.resolve())
+        anew = source is None or (arguments.resume != 'auto' and source.resolve() != last.resolve())
         if anew:  # the best checkpoint is not among what this run leaves
             trainer.unused_scores = None
             if validation:
@@ -137,7 +138,7 @@ def _train(
         if world.rank == 0:
             if anew:
                 checkpoint.require_own(Path(C.snapshot_dir), Path(C.log_dir))
-            logger = _begin(C, claims, notes, trainer, found[0] if found else None, anew, weights)
+            logger = _begin(C, claims, notes, trainer, source, anew, weights)
         if C.compile:
             for branch in network.branches:
                 compile_training(branch, logger.warning if world.size == 1 else None)

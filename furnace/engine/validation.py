@@ -8,6 +8,7 @@ from furnace.engine.config import Config, plain
 from furnace.engine.curves import Curves
 from furnace.engine.distributed import World
 from furnace.engine.evaluator import Evaluator
+from furnace.engine.precision import kernels_tried_out
 from furnace.seg_opr.metric import scores
 
 
@@ -37,7 +38,8 @@ class Validation:
     def score(self, iteration: int, stopped: Callable[[], bool], curves: Curves, logger: logging.Logger) -> bool | None:
         """Evaluate; returns whether this is the best so far, None where ``stopped`` ended it before the end."""
         epoch = iteration // self.config.niters_per_epoch - 1
-        confusion = self.evaluator.confusion(1, f'epoch {epoch}', stopped=stopped)
+        with kernels_tried_out(not self.config.eval_whole):
+            confusion = self.evaluator.confusion(1, f'epoch {epoch}', stopped=stopped)
         if confusion is None:
             return None
         result = scores(confusion)

@@ -44,7 +44,10 @@ class CrossEntropy(nn.Module):
         """Prepare for a batch that ``processes`` hold in equal parts."""
 
     def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator of the mean: several processes add up the latter before they divide."""
+        """Numerator and denominator of the mean, 0-d tensors of the logits' dtype.
+
+        Several processes add up the latter before they divide.
+        """
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
         total = pixel_losses(logits, target, self.ignore_index, weights).sum()
         valid = target != self.ignore_index
@@ -80,10 +83,11 @@ class OhemCrossEntropy(CrossEntropy):
         self.min_kept //= processes
 
     def sums(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``CrossEntropy.sums``, over the hard pixels alone."""
         return super().sums(logits, self.select(logits.detach(), target))
 
     def select(self, logits: Tensor, target: Tensor) -> Tensor:
-        """``target`` with the easy pixels made void."""
+        """``target``, int64 (B, H, W), with the pixels made void that are easy for ``logits`` (B, C, H, W)."""
         valid = target != self.ignore_index
         label = target.where(valid, torch.zeros_like(target))
         top = logits.gather(1, label[:, None])[:, 0]

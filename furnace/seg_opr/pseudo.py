@@ -28,7 +28,7 @@ class Target(NamedTuple):
 
 
 def predict(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Label (argmax) and confidence (max of the softmax) of logits (B, C, H, W); both (B, H, W)."""
+    """Label (argmax; int64) and confidence (max of the softmax) of logits (B, C, H, W); both (B, H, W)."""
     top, label = logits.max(dim=1)
     return label, torch.exp(top - logits.logsumexp(dim=1))
 
@@ -53,6 +53,8 @@ def cpcl_targets(
     p1: Tensor, p2: Tensor, c1: Tensor, c2: Tensor, w: Tensor, reweight: bool = True
 ) -> tuple[Target, Target]:
     """Intersection labels (conservative) and union labels (progressive) with their confidences.
+
+    Labels p are int64 (B, H, W), confidences c of the logits' dtype (B, H, W), w is float64 (C).
 
     Where the branches agree, both have the common label and weight (c1 + c2) / 2. Where they differ, the intersection
     is void and the union takes the label of the class with the greater disagreement w (p2 on a tie), weighted with the

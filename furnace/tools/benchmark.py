@@ -20,7 +20,7 @@ from furnace.engine.precision import set_up
 from furnace.tools.bench import data, evaluation, memory, plain, profile, step
 from furnace.tools.bench.measure import Row, machine, table
 from furnace.tools.bench.recipes import RECIPES, Plan
-from furnace.utils.errors import RunError, UserError, tell
+from furnace.utils.errors import RunError, UserError, print_error
 from furnace.utils.files import write_json
 
 PARTS = {
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _run(args, command)
     except (UserError, RunError) as error:
-        return tell(error)
+        return print_error(error)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

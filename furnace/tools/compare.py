@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from furnace.utils.errors import RunError, UserError, tell
+from furnace.utils.errors import RunError, UserError, print_error
 from furnace.utils.files import write_text
 
 
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             write_text(args.output, text)
             print(f'written to {args.output}')
     except (UserError, RunError) as error:
-        return tell(error)
+        return print_error(error)
     return 0
 
 

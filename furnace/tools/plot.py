@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from furnace.tools.same_losses import read_losses
-from furnace.utils.errors import RunError, UserError, tell, write_error
+from furnace.utils.errors import RunError, UserError, print_error, write_error
 from furnace.utils.files import beside
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f'{output}: must end in .png or .svg')
         _write(draw({str(run): read_run(run) for run in args.runs}), output)
     except (UserError, RunError) as error:
-        return tell(error)
+        return print_error(error)
     return 0
 
 

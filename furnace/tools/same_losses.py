@@ -9,7 +9,7 @@ import sys
 from itertools import zip_longest
 from pathlib import Path
 
-from furnace.utils.errors import UserError, tell
+from furnace.utils.errors import UserError, print_error
 
 
 def read_losses(path: Path) -> list[dict[str, float]]:
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         one, two = map(read_losses, args.runs)
     except UserError as error:
-        return tell(error)
+        return print_error(error)
     difference = first_difference(one, two)
     print(f'different: {difference}' if difference else f'the same in all {len(one)} logged iterations')
     return 1 if difference else 0

@@ -49,7 +49,7 @@ def write_error(error: OSError, path: str | os.PathLike, what: str = 'cannot be 
     return (UserError if error.errno in MISTAKES else RunError)(f'{path}: {what}: {error.strerror}{hint}')
 
 
-def tell(error: UserError | RunError) -> int:
+def print_error(error: UserError | RunError) -> int:
     """Print it on stderr, as one line. Returns the exit status."""
     print(f'error: {" ".join(str(error).splitlines())}', file=sys.stderr)
     return error.status

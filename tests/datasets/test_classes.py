@@ -67,6 +67,7 @@ def test_read_classes(tmp_path):
         '{"names": [], "colors": []}',
         '{"names": "abc", "colors": [[1, 2, 3], [1, 2, 3], [1, 2, 3]]}',
         '{"names": ["a"], "colors": [[1, 2, 5.7]]}',
+        '{"names": ["a", "b", "a"], "colors": [[1, 2, 3], [1, 2, 3], [1, 2, 3]]}',
     ],
 )
 def test_bad_classes_file(tmp_path, content):

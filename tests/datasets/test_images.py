@@ -86,6 +86,27 @@ def test_truncated_jpeg_with_a_thumbnail(tmp_path):
     assert refused(read_image, path) == f'{path}: the image is truncated'
 
 
+def test_what_follows_the_end_of_a_jpeg_does_not_matter(tmp_path):
+    """Some cameras add a film, or data of their own."""
+    path = save(tmp_path / 'x.jpg', SMOOTH)
+    image, data = read_image(path), path.read_bytes()
+    for tail in (b'\xff\xda and more', data[: len(data) // 2]):
+        path.write_bytes(data + tail)
+        np.testing.assert_array_equal(read_image(path), image)
+
+
+def test_a_progressive_jpeg(tmp_path):
+    path = tmp_path / 'x.jpg'
+    Image.fromarray(SMOOTH).save(path, progressive=True)
+    assert read_image(path).shape == SMOOTH.shape
+    data = path.read_bytes()
+    assert data.count(b'\xff\xda') > 2
+    path.write_bytes(data[:-40])
+    assert refused(read_image, path) == f'{path}: the image is truncated'
+    path.write_bytes(data[:2] + b'\xff' + data[2:])  # a mark may be longer
+    assert read_image(path).shape == SMOOTH.shape
+
+
 @pytest.mark.parametrize('read', [read_image, lambda path: read_label(path, 5)])
 @pytest.mark.parametrize('content', [b'', b'no image', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'BM', bytes(2000)])
 def test_no_image(tmp_path, read, content):

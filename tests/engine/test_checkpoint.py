@@ -85,6 +85,23 @@ def test_set_aside_keeps_every_earlier_run(tmp_path):
     assert [(tmp_path / f'snapshot_{run}' / 'epoch-last.pth').read_text() for run in range(1, 4)] == ['1', '2', '3']
 
 
+def test_set_aside_leaves_a_link_and_stays_on_its_disk(tmp_path):
+    disk = tmp_path / 'disk'
+    (disk / 'big').mkdir(parents=True)
+    link = tmp_path / 'snapshot'
+    link.symlink_to('disk/big')
+    for run in (1, 2):
+        (link / 'epoch-last.pth').write_text(str(run))
+        assert checkpoint.set_aside(link) == disk / f'big_{run}'
+        assert link.is_symlink() and list(link.iterdir()) == []
+        assert (disk / f'big_{run}' / 'epoch-last.pth').read_text() == str(run)
+    (tmp_path / 'losses.jsonl').symlink_to('disk/losses')
+    (disk / 'losses').write_text('former')
+    assert checkpoint.set_aside(tmp_path / 'losses.jsonl') == disk / 'losses_1'
+    (tmp_path / 'losses.jsonl').write_text('new')
+    assert [(disk / name).read_text() for name in ('losses_1', 'losses')] == ['former', 'new']
+
+
 def test_set_aside_leaves_other_folders(tmp_path):
     assert checkpoint.set_aside(tmp_path / 'none') is None
     (tmp_path / 'empty').mkdir()

@@ -179,7 +179,9 @@ def test_kernels_are_not_tried_out_for_images_of_many_sizes(demo, shallow, log, 
     calls = []
     monkeypatch.setattr(eval_command, 'set_up', lambda device, deterministic, one_size: calls.append(one_size))
     assert demo.call('eval.py', log, '-e', shallow, eval_whole=whole).status == 0
-    assert calls == [not whole]
+    image = next((demo.data / 'images/val').iterdir())
+    assert demo.call('eval.py', log, '-e', shallow, '-i', image, eval_whole=whole).status == 0
+    assert calls == 2 * [not whole]
 
 
 def test_second_evaluation_takes_the_link(evaluated, demo, trained, log):

@@ -12,6 +12,7 @@ from tiny import COLORS, NAMES
 from torch.torch_version import TorchVersion
 
 import furnace
+from furnace.engine import eval_command
 
 SIZES = ((1, 64, 96), (3, 33, 50), (2, 17, 130))
 CLASSES = {'names': list(NAMES), 'colors': [list(color) for color in COLORS]}
@@ -90,6 +91,15 @@ def test_onnx_of_an_old_pytorch_is_refused(demo, log, shallow, tmp_path, monkeyp
     outcome = demo.call('eval.py', log, '-e', shallow, '--export', tmp_path / 'x.onnx')
     says = f'--export {tmp_path}/x.onnx: needs PyTorch 2.7, this is 2.6.1+cu124; .pt2 does not'
     assert (outcome.status, outcome.stderr) == (2, f'error: {says}\n')
+
+
+def test_gradient_checkpointing_stays_out(demo, log, shallow, tmp_path, monkeypatch):
+    """PyTorch before 2.7 or so does not export it."""
+    build, seen = eval_command.build_network, []
+    monkeypatch.setattr(eval_command, 'build_network', lambda C: seen.append(C.grad_checkpoint) or build(C))
+    monkeypatch.setattr(eval_command, 'export', lambda model, target: None)
+    assert demo.call('eval.py', log, '-e', shallow, '--export', tmp_path / 'x.pt2', grad_checkpoint=True).status == 0
+    assert seen == [False]
 
 
 def test_forced_and_whole_or_not_at_all(demo, log, shallow, tmp_path, monkeypatch):

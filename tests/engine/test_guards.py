@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 from types import SimpleNamespace
 
@@ -117,6 +118,23 @@ def test_an_epoch_that_ends_with_a_bad_step_is_told_without_losses_of_another(de
     assert outcome.status == 0, outcome.stderr
     line = next(line for line in outcome.stdout.splitlines() if line.startswith('epoch 1/1'))
     assert line.endswith(': the last iteration was skipped, it was not finite')
+
+
+class Signalled(Dataset):
+    """Its worker gets what a scheduler sends to all processes of a job, and the launcher's copy of it."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        return index
+
+
+def test_signals_do_not_end_a_worker():
+    loader = DataLoader(Signalled(), num_workers=1, worker_init_fn=set_up_worker)
+    assert [batch.item() for batch in loaded(loader)] == [0, 1]
 
 
 class Dying(Dataset):

@@ -3,6 +3,7 @@
 That none stays shows in ``communicate``: it returns when the last process has closed its end of the pipes.
 """
 
+import logging
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ from tiny import told, wait_until
 
 from furnace.base_model import load_file
 from furnace.engine.curves import LOSSES
-from furnace.engine.distributed import ALONE, launch, run_id
+from furnace.engine.distributed import ALONE, SAVING, _connection_failure, launch, run_id
 from furnace.engine.signals import Stop
 from furnace.engine.train_command import _find_checkpoint
 
@@ -109,6 +110,24 @@ def test_only_the_end_of_torchrun_stops_a_run(monkeypatch):
             assert stop.number == number
 
 
+@pytest.mark.parametrize(
+    ('error', 'says'),
+    [
+        (
+            'NCCL error in: x.cpp:94, unhandled system error, NCCL version 2.27\n'
+            'ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error.\n'
+            'Last error:\nError while creating shared memory segment /dev/shm/nccl-Vy5 (size 9637888)',
+            'NCCL: Error while creating shared memory segment /dev/shm/nccl-Vy5 (size 9637888). Where another',
+        ),
+        ('Connection closed by peer. [x.cc:1]', 'another process of this run is gone (Connection closed by peer).'),
+    ],
+)
+def test_the_cause_of_a_lost_connection_is_told(error, says):
+    told = _connection_failure(torch.distributed.DistBackendError(error))
+    assert str(told).startswith(says)
+    assert told.alone
+
+
 def test_runs_without_a_name_are_told_apart(monkeypatch):
     """Of two starts of torchrun with its own name for them, "none"; all attempts of one have the same parent."""
     assert run_id() is None
@@ -141,6 +160,24 @@ def test_a_restart_goes_on_with_its_own_run_alone(tmp_path, monkeypatch):
         monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
         torch.save({'run': run}, last)
         assert [found(resume) for resume in (None, 'auto', str(tmp_path / 'first.pth'))] == expected
+
+
+def test_the_launcher_is_silent_and_waits_for_the_save(monkeypatch):
+    from torch.distributed.launcher import api
+
+    seen = []
+
+    def started(config, command):
+        seen.append(config.shutdown_timeout)
+        return lambda *arguments: None
+
+    monkeypatch.setattr(api, 'elastic_launch', started)
+    assert launch(['true'], [torch.device('cpu')] * 2) == 0
+    assert seen == [SAVING]
+    loggers = {name: logging.getLogger(name) for name in logging.root.manager.loggerDict}
+    elastic = [logger for name, logger in loggers.items() if name.startswith('torch.distributed.elastic')]
+    assert len(elastic) > 1
+    assert not any(logger.isEnabledFor(logging.ERROR) for logger in elastic)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from torch import nn
 from furnace.base_model import DualNetwork, load_file
 from furnace.engine import train_command
 from furnace.engine.compiling import compile_training
-from furnace.engine.precision import autocast, choose_amp, set_up
+from furnace.engine.precision import autocast, choose_amp, kernels_tried_out, set_up
 
 CPU = torch.device('cpu')
 
@@ -39,6 +39,17 @@ def test_kernels_are_tried_out_where_sizes_repeat(monkeypatch, deterministic, on
     monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', '')
     set_up(torch.device('cuda'), deterministic, one_size)
     assert (torch.backends.cudnn.benchmark, chosen) == (tried, [deterministic])
+
+
+@pytest.mark.parametrize(
+    ('set_up', 'one_size', 'tried'), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_kernels_are_tried_out_for_a_while(monkeypatch, set_up, one_size, tried):
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', set_up)
+    with pytest.raises(KeyboardInterrupt), kernels_tried_out(one_size):
+        assert torch.backends.cudnn.benchmark == tried
+        raise KeyboardInterrupt
+    assert torch.backends.cudnn.benchmark == set_up
 
 
 def test_logits_and_statistics_are_float32_and_convolutions_are_not():

@@ -12,6 +12,7 @@ from ends import difference
 from tiny import wait_until
 
 from furnace.base_model import load_file
+from furnace.engine import signals
 from furnace.engine.trainer import Trainer
 
 RANDOM = random.Random()  # another moment in every run of the suite; the failing assertion names it
@@ -67,6 +68,21 @@ def test_a_signal_to_the_whole_group_does_not_take_the_workers(demo, trained, lo
     _, stderr = process.communicate(timeout=300)
     assert (process.returncode, 'Traceback' in stderr) == (128 + signal.SIGINT, False), stderr
     assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == lines(log)[-1]['iteration'] < 8
+
+
+def test_a_copy_of_a_signal_is_the_same_stop_and_another_one_kills(monkeypatch):
+    """A scheduler may send it to each process of a job, and to the launcher, which passes it on."""
+    now, killed = [0.0], []
+    monkeypatch.setattr(signals, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(os, 'kill', lambda *arguments: killed.append(arguments))
+    with signals.Stop() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert (stop.number, killed) == (signal.SIGTERM, [])
+        now[0] = 3.0
+        signal.raise_signal(signal.SIGINT)
+        assert killed == [(os.getpid(), signal.SIGINT)]
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
 
 
 def with_checkpoint(trained: Path, log: Path, *names: str) -> Path:

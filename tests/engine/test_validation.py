@@ -34,6 +34,21 @@ def rows(log, name):
     return [json.loads(line) for line in (log / name).read_text().splitlines()]
 
 
+@pytest.mark.parametrize('whole', [False, True])
+def test_for_whole_images_no_kernels_are_tried_out(demo, log, means, monkeypatch, whole):
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', True)
+    score, seen = Evaluator.confusion, []
+
+    def confusion(self, *arguments, **options):
+        seen.append(torch.backends.cudnn.benchmark)
+        return score(self, *arguments, **options)
+
+    monkeypatch.setattr(Evaluator, 'confusion', confusion)
+    assert demo.call('train.py', log, eval_every=4, eval_whole=whole).status == 0
+    assert seen == [not whole]
+    assert torch.backends.cudnn.benchmark
+
+
 def test_scores_change_no_loss(demo, trained, log):
     outcome = demo.call('train.py', log, eval_every=4)
     assert outcome.status == 0, outcome.stderr

@@ -14,7 +14,7 @@ import torch
 
 from furnace.base_model.resnet import BACKBONES
 from furnace.base_model.weights.load import load_pretrained
-from furnace.utils.errors import RunError, UserError, tell, write_error
+from furnace.utils.errors import RunError, UserError, print_error, write_error
 from furnace.utils.files import replacing
 
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(convert(**vars(_parser().parse_args(argv))))
     except (UserError, RunError) as error:
-        return tell(error)
+        return print_error(error)
     except KeyboardInterrupt:
         print('interrupted: nothing was written', file=sys.stderr)
         return 130

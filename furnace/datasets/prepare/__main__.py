@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from furnace.datasets import check, subsets
 from furnace.datasets.prepare import camvid, city, folder, voc
-from furnace.utils.errors import RunError, UserError, file_error, tell
+from furnace.utils.errors import RunError, UserError, file_error, print_error
 
 # Each has add_parser(subparsers), which sets the default ``prepare``: a function of the parsed arguments, by name, that
 # returns the exit status (None is 0).
@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return prepare(**arguments) or 0
     except (UserError, RunError) as error:
-        return tell(error)
+        return print_error(error)
     except OSError as error:
-        return tell(file_error(error) or RunError(error))
+        return print_error(file_error(error) or RunError(error))
     except KeyboardInterrupt as error:
         print(f'interrupted{": " * bool(str(error))}{error}', file=sys.stderr)
         return 130

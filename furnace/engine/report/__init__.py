@@ -1,6 +1,5 @@
 """``eval.py --report``: a page with scores, confusion matrix and the worst images, for a browser, without a network."""
 
-import hashlib
 import platform
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from furnace.base_model.weights.files import sha256
 from furnace.datasets.lists import Item
 from furnace.engine.config import plain
 from furnace.engine.evaluator import Evaluator
@@ -63,13 +63,9 @@ def write_report(
 def _facts(top: dict, evaluator: Evaluator) -> dict[str, str]:
     """What was evaluated with what."""
     C, trained = evaluator.config, top['trained']
-    with open(top['checkpoint'], 'rb') as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(2**20):
-            digest.update(chunk)
     known = {
         'Checkpoint': top['checkpoint'],
-        'SHA-256': digest.hexdigest(),
+        'SHA-256': sha256(top['checkpoint']),
         'Epoch': top['epoch'],
         'Iteration': top['iteration'],
         'Trained with': ', '.join(f'{name} {value}' for name, value in trained.items() if value is not None)

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from furnace.datasets.eval_set import EvalSet, samples
+from furnace.datasets.images import VOID
 from furnace.datasets.lists import Item
 from furnace.engine.evaluator import Evaluator
 from furnace.engine.inference import label_map
@@ -24,7 +25,6 @@ HATCH = 4  # width of a stripe, pixels
 MAP = 320  # side, at most, of a map on which places for names are looked for, pixels
 LABELS = 10  # names written on a map at most
 LEAST = 0.03  # of the shorter side: how far from its border a region must reach to be named
-VOID = 255
 
 
 class Region(NamedTuple):

@@ -19,7 +19,7 @@ from furnace.engine.signals import Stopped
 from furnace.tools.study.plan import Plan
 from furnace.tools.study.tables import tables
 from furnace.tools.study.train import train_all
-from furnace.utils.errors import RunError, UserError, tell, write_error
+from furnace.utils.errors import RunError, UserError, print_error, write_error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         with _stopping():
             return _run(plan, args)
     except (UserError, RunError) as error:
-        return tell(error)
+        return print_error(error)
     except Stopped as stopped:
         print(f'{stopped}; the same command goes on', file=sys.stderr)
         return 128 + stopped.number
