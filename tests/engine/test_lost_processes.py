@@ -174,8 +174,8 @@ def test_the_launcher_is_silent_and_waits_for_the_save(monkeypatch):
     monkeypatch.setattr(api, 'elastic_launch', started)
     assert launch(['true'], [torch.device('cpu')] * 2) == 0
     assert seen == [SAVING]
-    loggers = {name: logging.getLogger(name) for name in logging.root.manager.loggerDict}
-    elastic = [logger for name, logger in loggers.items() if name.startswith('torch.distributed.elastic')]
+    names = [name for name in logging.root.manager.loggerDict if name.startswith('torch.distributed.elastic')]
+    elastic = [logging.getLogger(name) for name in names]
     assert len(elastic) > 1
     assert not any(logger.isEnabledFor(logging.ERROR) for logger in elastic)
 
