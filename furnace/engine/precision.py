@@ -50,7 +50,7 @@ def set_up(device: torch.device, deterministic: bool, one_size: bool = True) -> 
 
 @contextmanager
 def kernels_tried_out(one_size: bool) -> Iterator[None]:
-    """Within it, as ``set_up`` with this ``one_size`` leaves it; it never switches on what ``set_up`` did not."""
+    """Within it kernels are tried out only with ``one_size``, and where they were before; afterwards as before."""
     former = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = former and one_size
     try:

@@ -94,7 +94,7 @@ def test_onnx_of_an_old_pytorch_is_refused(demo, log, shallow, tmp_path, monkeyp
 
 
 def test_gradient_checkpointing_stays_out(demo, log, shallow, tmp_path, monkeypatch):
-    """PyTorch before 2.7 or so does not export it."""
+    """Strict export, which older PyTorch does, fails with it."""
     build, seen = eval_command.build_network, []
     monkeypatch.setattr(eval_command, 'build_network', lambda C: seen.append(C.grad_checkpoint) or build(C))
     monkeypatch.setattr(eval_command, 'export', lambda model, target: None)
