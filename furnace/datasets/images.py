@@ -10,6 +10,7 @@ from PIL import Image
 from furnace.utils.errors import UserError
 
 VOID = 255
+JPEG_BEGIN, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -20,7 +21,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     data = _read_bytes(path)
     # A JPEG's scans are followed by an end mark, which can occur nowhere in them. OpenCV 4 paints a missing rest grey.
-    if data.startswith(b'\xff\xd8') and data.find(b'\xff\xd9', _first_scan(data)) < 0:
+    if data.startswith(JPEG_BEGIN) and not data.endswith(JPEG_END) and data.find(JPEG_END, _first_scan(data)) < 0:
         raise UserError(f'{path}: the image is truncated')
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None

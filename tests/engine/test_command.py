@@ -2,13 +2,16 @@
 
 import argparse
 import errno
+import multiprocessing
 import re
+import signal
 import sys
 
 import pytest
 import torch
 from tiny import DEMO
 
+from furnace.datasets.train_set import set_up_worker
 from furnace.engine import command
 from furnace.engine.command import run_command, telling
 from furnace.utils.errors import RunError, UserError
@@ -70,6 +73,28 @@ def test_what_names_no_file_keeps_its_traceback(run, error):
         run(error)
     with pytest.raises(type(error)), telling():
         raise error
+
+
+def test_no_worker_outlives_a_command(monkeypatch):
+    """Python would wait for it at its exit."""
+    monkeypatch.setattr(sys, 'argv', ['train.py'])
+    worker = multiprocessing.get_context('fork').Process(target=wait_for_ever, daemon=True)
+
+    def leaving(_):
+        worker.start()
+        return 0
+
+    assert run_command(argparse.ArgumentParser(), leaving) == 0
+    try:
+        assert worker.exitcode == -signal.SIGKILL
+    finally:
+        worker.kill()
+
+
+def wait_for_ever():
+    set_up_worker(0)
+    while True:
+        signal.pause()
 
 
 def test_the_remedies_are_those_of_the_readme():

@@ -94,8 +94,9 @@ def test_fp16_looks_for_a_scale_without_overflow_and_tells_when_there_is_none():
         norms = torch.stack(optimizers.norms())
         optimizers.step(~norms.isfinite().all())
     assert torch.equal(values(network), before)
-    with pytest.raises(RunError, match='overflow at every scale'):
+    with pytest.raises(RunError, match='overflow at every scale') as caught:
         optimizers.require_scale()
+    assert not caught.value.alone  # rank 0 tells it for all
     resumed = Optimizers(Pair(), 0.1, 0.9, 0, scale_losses=True)
     resumed.load(optimizers.state_dict(), 'x.pth')
     assert resumed.state_dict()['scaler'] == optimizers.state_dict()['scaler']
