@@ -176,16 +176,22 @@ def test_a_run_gets_its_device_and_threads(tmp_path, device, which):
         train.train(plan, run, tmp_path / 'logs', torch.device(device), 3, train.Processes())
 
 
-def test_some_variants_and_their_checkpoints(tmp_path, capsys, monkeypatch):
-    path = write_plan(tmp_path, variants={'one': {}, 'two': {}}, seeds=[1, 2])
-    order = []
+@pytest.fixture
+def order(monkeypatch):
+    """Trainings that do nothing, in the order in which they were called for."""
+    runs = []
 
     def fake(plan, run, folder, device, threads, processes):
-        order.append(run)
+        runs.append(run)
         (folder / run.folder / 'snapshot').mkdir(parents=True)
         return row(run, 0.5, iou={'sky': 0.5}) | {'overrides': plan.overrides(run)}
 
     monkeypatch.setattr(train, 'train', fake)
+    return runs
+
+
+def test_some_variants_and_their_checkpoints(tmp_path, capsys, order):
+    path = write_plan(tmp_path, variants={'one': {}, 'two': {}}, seeds=[1, 2])
     logs = str(tmp_path / 'logs')
     assert main(['run', str(path), '--logs', logs, '--only', 'two', '--keep-checkpoints']) == 0
     assert order == [Run('two', 2, 1), Run('two', 2, 2)]
@@ -199,16 +205,8 @@ def test_some_variants_and_their_checkpoints(tmp_path, capsys, monkeypatch):
     assert '| minus two, points |' in capsys.readouterr().out
 
 
-def test_some_ratios(tmp_path, monkeypatch):
+def test_some_ratios(tmp_path, order):
     path = write_plan(tmp_path, variants={'one': {}}, ratios=[2, 4, 8])
-    order = []
-
-    def fake(plan, run, folder, device, threads, processes):
-        order.append(run)
-        (folder / run.folder / 'snapshot').mkdir(parents=True)
-        return row(run, 0.5)
-
-    monkeypatch.setattr(train, 'train', fake)
     assert main(['run', str(path), '--logs', str(tmp_path / 'logs'), '--ratios', '8', '2']) == 0
     assert order == [Run('one', 2, 1), Run('one', 8, 1)]
 
