@@ -11,6 +11,12 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from furnace.utils.errors import RunError, UserError, print_error
+from furnace.utils.files import write_text
+
 WIDTH = 830  # of a README on GitHub: a unit is a pixel there
 SIZE, SMALL = 15, 13  # of text
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
@@ -89,7 +95,7 @@ text{{font-family:{FONT};text-anchor:middle}}rect{{stroke-width:1.5}}.line{{fill
 orient="auto"><path class="head" d="M0,0.5 8,4 0,7.5z"/></marker>
 <rect class="ground" x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="8"/>
 """
-        return head + '\n'.join(self.parts) + '\n</svg>\n'
+        return head + '\n'.join(self.parts) + '\n</svg>'
 
 
 def _span(content: str, dy: float, style: str = '') -> str:
@@ -251,10 +257,9 @@ def main(arguments: list[str]) -> int:
         drawing, height = draw()
         path = Path(arguments[0], name)
         try:
-            path.write_text(drawing.svg(height, title, description), encoding='utf-8')
-        except OSError as error:
-            print(f'error: {path}: cannot be written: {error.strerror}', file=sys.stderr)
-            return 2
+            write_text(path, drawing.svg(height, title, description))
+        except (RunError, UserError) as error:
+            return print_error(error)
         print(path)
     return 0
 

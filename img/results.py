@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT))
 
 from furnace.tools.plot import COLORS, DASHES
 from furnace.tools.study.plan import Plan, Run
-from furnace.utils.errors import UserError, print_error
+from furnace.utils.errors import RunError, UserError, print_error
+from furnace.utils.files import drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,11 +71,13 @@ def main(arguments: list[str] | None = None) -> int:
         rows = {run: row for run, row in plan.read().items() if run.variant in (args.only or plan.variants)}
         if not rows:
             raise UserError(f'{plan.results}: holds no such run of this plan yet')
+        figure = draw(rows)
         try:
-            draw(rows).savefig(args.output, dpi=110)
-        except (OSError, ValueError) as error:
+            with drawing(args.output) as temporary:
+                figure.savefig(temporary, dpi=110)
+        except ValueError as error:  # a suffix of no known format
             raise UserError(f'{args.output}: cannot be written: {error}') from None
-    except UserError as error:
+    except (RunError, UserError) as error:
         return print_error(error)
     return 0
 

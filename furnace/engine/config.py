@@ -181,7 +181,7 @@ def check(config: Mapping[str, Any]) -> None:
         if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most or value == math.inf:
             what = 'a whole number' if kind is Integral else 'a number'
             limit = '' if most == math.inf else f' and at most {most}'
-            raise UserError(f'{name} = {value!r}: must be {what} of at least {least}{why}{limit}')
+            raise UserError(f'{name} = {value!r}: must be {what} of at least {least}{limit}{why}')
 
     def numbers(name: str, form: str, count: int | None = None, positive: bool = True) -> None:
         values, most = plain(config[name]), MOST.get(name, sys.float_info.max)
@@ -218,7 +218,7 @@ def check(config: Mapping[str, Any]) -> None:
         at_least('keep_snapshots', 1, Integral)
     for name in ('log_dir', 'snapshot_dir', 'img_root_folder', 'gt_root_folder', 'device'):
         if not isinstance(config[name], str | os.PathLike):
-            raise UserError(f'{name} = {config[name]!r}: must be a text')
+            raise UserError(f'{name} = {config[name]!r}: must be text')
     source = config['pretrained_model']
     if not isinstance(source, str | os.PathLike | None) or source == '':
         raise UserError(

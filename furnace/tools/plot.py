@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from furnace.tools.same_losses import read_losses
-from furnace.utils.errors import RunError, UserError, print_error, write_error
-from furnace.utils.files import beside
+from furnace.utils.errors import RunError, UserError, print_error
+from furnace.utils.files import drawing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,19 +149,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if output.suffix not in ('.png', '.svg'):
             raise UserError(f'{output}: must end in .png or .svg')
-        _write(draw({str(run): read_run(run) for run in args.runs}), output)
+        figure = draw({str(run): read_run(run) for run in args.runs})
+        with drawing(output) as temporary:
+            figure.savefig(temporary, dpi=150)
+        print(f'written to {output}')
     except (UserError, RunError) as error:
         return print_error(error)
     return 0
-
-
-def _write(figure: 'Figure', path: Path) -> None:
-    try:
-        with beside(path.resolve()) as temporary:
-            figure.savefig(temporary, dpi=150)
-    except OSError as error:
-        raise write_error(error, path) from None
-    print(f'written to {path}')
 
 
 if __name__ == '__main__':

@@ -46,7 +46,7 @@ def file_error(error: OSError, path: str | os.PathLike | None = None) -> UserErr
 def write_error(error: OSError, path: str | os.PathLike, what: str = 'cannot be written') -> UserError | RunError:
     """In words, that ``path`` could not be written: the user's mistake or a failure."""
     hint = f'; {ROOM}' if error.errno in FULL else ''
-    return (UserError if error.errno in MISTAKES else RunError)(f'{path}: {what}: {error.strerror}{hint}')
+    return (UserError if error.errno in MISTAKES else RunError)(f'{path}: {what}: {error.strerror or error}{hint}')
 
 
 def print_error(error: UserError | RunError) -> int:

@@ -30,6 +30,20 @@ def beside(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
+def drawing(path: str | os.PathLike) -> Iterator[Path]:
+    """As ``beside``, for what writes a file by its name; a link is followed.
+
+    Raises:
+        UserError, RunError: it cannot be written.
+    """
+    try:
+        with beside(Path(path).resolve()) as temporary:
+            yield temporary
+    except OSError as error:
+        raise write_error(error, path) from None
+
+
+@contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A new file beside ``path``, in an existing folder, which takes its place when all is written and on the disk.
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from furnace.utils.errors import UserError
+from furnace.utils.files import drawing
 
 VOID = 255
 GAP, TEXT = 20, 28
@@ -78,11 +79,16 @@ def compose(rows: list[list[tuple[str, np.ndarray]]], legend: list[tuple[np.ndar
 
 
 def save(sheet: Image.Image, path: Path) -> None:
-    """Write the picture and print where. Raises UserError where it cannot be written."""
+    """Write the picture, the whole of it or nothing, and print where.
+
+    Raises:
+        UserError, RunError: it cannot be written.
+    """
     try:
-        sheet.save(path, optimize=True)
-    except (OSError, ValueError) as error:  # ValueError: a suffix of no known format
-        raise UserError(f'{path}: the picture cannot be written: {error}') from None
+        with drawing(path) as temporary:
+            sheet.save(temporary, optimize=True)
+    except ValueError as error:  # a suffix of no known format
+        raise UserError(f'{path}: cannot be written: {error}') from None
     print(path)
 
 

@@ -170,6 +170,6 @@ def test_several_processes_build_it_together(tmp_path, labeled, unlabeled):
     paths = [item.image for item in [*labeled, *unlabeled]]
     command = [sys.executable, '-c', script, str(tmp_path / 'cache'), *paths]
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    found = {int(process.communicate(timeout=60)[0]) for process in running}
+    found = {int(process.communicate(timeout=300)[0]) for process in running}
     assert found == {sum(int(read_image(path).sum()) for path in paths)}
     assert len(os.listdir(tmp_path / 'cache')) == len(paths)

@@ -9,8 +9,9 @@ import process_step
 import pytest
 import torch
 
-from furnace.engine import train_command
+from furnace.engine import train_command, trainer
 from furnace.engine.distributed import World, launch
+from furnace.seg_opr.loss import CrossEntropy
 
 TORCHRUN = '-m torch.distributed.run --standalone --nproc_per_node=2'
 
@@ -38,7 +39,7 @@ def test_losses_and_gradients_equal_those_of_one_process(tmp_path, alone, monkey
             assert (result['gradients'][name] - gradient).norm() <= 1e-9 * gradient.norm(), name
 
 
-def test_two_processes_train_and_evaluate_as_one(demo, trained, trained_by_two, log):
+def test_two_processes_leave_one_log_and_evaluate_as_one(demo, trained, trained_by_two, log):
     rows = [json.loads(line) for line in (trained_by_two / 'losses.jsonl').read_text().splitlines()]
     assert [row['iteration'] for row in rows] == list(range(1, 9))
     assert len(list(trained_by_two.glob('*.log'))) == 1
@@ -59,6 +60,17 @@ def test_scores_while_two_train_are_those_of_what_they_save(demo, trained_by_two
     assert outcome.status == 0, outcome.stderr
     found = json.loads((log / 'val_last.json').read_text())['results'][0]['mean_iou']
     assert found == json.loads((trained_by_two / 'scores.jsonl').read_text())['mean_iou']
+
+
+def test_the_supervised_loss_knows_that_the_batch_is_shared(demo, log, small, monkeypatch):
+    shared = []
+    monkeypatch.setattr(train_command, 'joined', lambda device: nullcontext((World(0, 2), device)))
+    monkeypatch.setattr(World, 'most', lambda world, *values: list(values))
+    monkeypatch.setattr(trainer, 'replicate', lambda network, world: (network, None))
+    monkeypatch.setattr(trainer.Trainer, 'run', lambda trainer, logger: None)
+    monkeypatch.setattr(CrossEntropy, 'share', lambda criterion, processes: shared.append(processes))
+    assert demo.call('train.py', log, batch_size=4).status == 0
+    assert shared == [2]
 
 
 def test_a_batch_that_cannot_be_shared_out_names_two_sizes_that_can(refused, monkeypatch):

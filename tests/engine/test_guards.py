@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 from types import SimpleNamespace
@@ -154,7 +155,8 @@ def test_a_worker_that_dies_is_an_error_that_says_so():
 
 
 @pytest.mark.skipif(
-    subprocess.run(['unshare', '-rm', 'true'], stderr=subprocess.DEVNULL).returncode != 0,
+    shutil.which('unshare') is None
+    or subprocess.run(['unshare', '-rm', 'true'], stderr=subprocess.DEVNULL).returncode != 0,
     reason='this system lets nobody mount a small /dev/shm of his own',
 )
 def test_a_full_dev_shm_is_told_and_leaves_no_worker(demo, log):

@@ -15,7 +15,7 @@ from furnace.base_model import load_file
 from furnace.engine import signals
 from furnace.engine.trainer import Trainer
 
-RANDOM = random.Random()  # another moment in every run of the suite; the failing assertion names it
+RANDOM = random.Random()  # another moment in every run of the suite; a failing assertion names it
 
 
 def lines(log: Path) -> list[dict]:
@@ -42,9 +42,9 @@ def test_killed_and_resumed_equals_never_stopped(demo, trained, log, moment):
     process.kill()
     process.communicate()
     outcome = demo.call('train.py', log, '-c', 'auto')
-    assert outcome.status == 0, (wanted, outcome.stderr)
+    assert outcome.status == 0, (wanted, settings, outcome.stderr)
     assert 'going on from iteration' in outcome.stdout
-    assert difference(log, trained) is None
+    assert difference(log, trained) is None, (wanted, settings)
     assert not list((log / 'snapshot').glob('.tmp*'))
 
 

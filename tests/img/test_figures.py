@@ -1,6 +1,7 @@
 """The scripts that draw the README's figures."""
 
 import json
+import os
 import re
 import runpy
 import sys
@@ -11,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from full import full_disk
 from PIL import Image
 from tiny import COLORS, SETTINGS, Demo
 from torchvision.models.resnet import BasicBlock
@@ -22,7 +24,7 @@ from furnace.engine import step
 from furnace.engine.config import load_config
 from furnace.seg_opr.loss import CrossEntropy
 from furnace.tools.study.plan import Run
-from furnace.utils.errors import UserError
+from furnace.utils.errors import RunError, UserError
 from furnace.utils.panels import save, shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,6 +69,9 @@ def test_nothing_overlaps(name):
 def test_svg_files(monkeypatch, tmp_path):
     assert run(monkeypatch, 'architecture.py', tmp_path) == 0
     assert run(monkeypatch, 'architecture.py', tmp_path / 'none') == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'fsync', full_disk)
+        assert run(patch, 'architecture.py', tmp_path) == 1
     for name in ARCHITECTURE['FIGURES']:
         written = (tmp_path / name).read_text(encoding='utf-8')
         assert written == (IMG / name).read_text(encoding='utf-8'), (
@@ -141,10 +146,16 @@ def test_label_map():
     assert set(np.unique(right)) == {90, 245}
 
 
-def test_picture_that_cannot_be_written(tmp_path):
+def test_picture_that_cannot_be_written(tmp_path, monkeypatch):
+    picture = Image.new('RGB', (8, 8))
     for name in ('none/x.png', 'x.unknown'):
-        with pytest.raises(UserError, match=r'x.*: the picture cannot be written: '):
-            save(Image.new('RGB', (8, 8)), tmp_path / name)
+        with pytest.raises(UserError, match=rf'{name}: cannot be written: '):
+            save(picture, tmp_path / name)
+    (tmp_path / 'x.png').write_text('former')
+    monkeypatch.setattr(Image.Image, 'save', lambda image, path, **_: path.write_text('half') and full_disk())
+    with pytest.raises(RunError, match=r'x\.png: cannot be written: .*; make room'):
+        save(picture, tmp_path / 'x.png')
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [('x.png', 'former')]
 
 
 @pytest.mark.parametrize(
@@ -210,8 +221,12 @@ def test_a_study_without_runs_has_no_chart(monkeypatch, tmp_path, capsys):
 
 def test_a_chart_of_some_variants(monkeypatch, tmp_path, capsys):
     drawn = []
-    matplotlib = pytest.importorskip('matplotlib.figure')
-    monkeypatch.setattr(matplotlib.Figure, 'savefig', lambda figure, *_, **__: drawn.append(figure))
+
+    def save(figure, path, **_):
+        drawn.append(figure)
+        path.write_text('a picture')
+
+    monkeypatch.setattr(pytest.importorskip('matplotlib.figure').Figure, 'savefig', save)
     plan = IMG.parent / 'docs' / 'results' / 'scenes.json'
     assert run(monkeypatch, 'results.py', plan, tmp_path / 'x.png', '--only', 'CPCL', 'CPS') == 0
     assert {text.get_text() for text in drawn[0].legends[0].get_texts()} == {'CPCL', 'CPS'}

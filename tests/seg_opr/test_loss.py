@@ -60,6 +60,12 @@ def test_ohem_keeps_the_hard_pixels(thresh, min_kept, kept):
     assert loss.item() == pytest.approx(F.cross_entropy(logits[..., :kept], target[..., :kept]).item(), rel=1e-12)
 
 
+def test_each_of_three_processes_keeps_its_share_of_the_hard_pixels():
+    criterion = OhemCrossEntropy(255, 0.3, 15)
+    criterion.share(3)
+    assert (criterion.select(*hard_and_easy()) == 0).sum() == 5
+
+
 @pytest.mark.parametrize('criterion', [CrossEntropy(), OhemCrossEntropy(min_kept=5), CrossEntropy(255, [1.0, 2.0])])
 def test_a_batch_of_void_has_no_loss_and_no_gradient(criterion):
     logits = torch.randn(1, 2, 3, 3, requires_grad=True)

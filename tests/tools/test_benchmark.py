@@ -89,7 +89,7 @@ def test_every_part_for_every_recipe_in_the_table_and_the_json(tiny, tmp_path, c
             row['ours']['median'] for row in content['rows'] if row['part'] == 'profile' and recipe in row['what']
         ]
         assert len(shares) == len(profile.KINDS) and sum(shares) == pytest.approx(100)
-        assert shares[0] > 1  # convolutions
+        assert shares[0] > 0  # convolutions
     (saved,) = (row for row in content['rows'] if row['what'].startswith('saved activations'))
     assert 3 < saved['ratio'] <= 4.5  # four graphs against one
 
