@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 webdriver = pytest.importorskip('selenium.webdriver')
+wait = pytest.importorskip('selenium.webdriver.support.wait')
 CHROMIUM, DRIVER = shutil.which('chromium') or shutil.which('google-chrome'), shutil.which('chromedriver')
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason='needs chromium and chromedriver')
 
@@ -133,7 +134,8 @@ def test_one_image_large(page):
     assert all_of(page, '#large .layer', 'src')[0].endswith('0001-errors.png')
     press(page, webdriver.Keys.ESCAPE)
     assert all_of(page, '#large', 'open') == [False]
-    assert all_of(page, '#bar-place #bar', 'id') == ['bar']
+    # The dialog's close event comes later than its closing.
+    wait.WebDriverWait(page, 60).until(lambda page: all_of(page, '#bar-place #bar', 'id') == ['bar'])
     assert page.switch_to.active_element.get_attribute('class') == 'enlarge'
 
 
