@@ -5,12 +5,14 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from tiny import DEMO
+from torch.nn.functional import cross_entropy
 
 from furnace.base_model import BACKBONES, load_file
 from furnace.datasets.prepare.__main__ import main as prepare
@@ -61,7 +63,9 @@ NEEDS = {
     ],
     'minutes': [
         'make demo',
+        'make demo PYTHON=python3.12',
         'make demo VENV=DIR',
+        'make demo VENV= PYTHON=python',
         'make lint',
         'make test',
         'python -m pytest',
@@ -203,6 +207,7 @@ def raw_folder(demo, root: Path) -> Path:
 PREPARATIONS = (
     'python -m furnace.datasets.prepare folder SOURCE DATA/mydata',
     'python -m furnace.datasets.prepare splits DATA/city --counts 100',
+    'python -m furnace.datasets.prepare splits DATA/city --from DIR --force',
     'python -m furnace.datasets.prepare check DATA/city',
 )
 
@@ -210,6 +215,7 @@ PREPARATIONS = (
 def test_preparation(demo, tmp_path, capsys):
     made = tmp_path / 'mydata'
     replaced = {'SOURCE': raw_folder(demo, tmp_path / 'raw'), 'DATA/mydata': made, 'DATA/city': made, '100': '5'}
+    replaced['DIR'] = demo.data / 'config_new'
     for command in PREPARATIONS:
         assert run_module(prepare, command, replaced) == 0, capsys.readouterr().err
     assert 'no findings' in capsys.readouterr().out
@@ -251,6 +257,15 @@ def test_a_backbone_and_a_method_of_ones_own(demo, shallow, log, monkeypatch, co
     assert demo.call('eval.py', log, **setting).status == 0
     model = load_file(log / 'snapshot/epoch-last.pth')['model']
     assert any(name.startswith('branch2.backbone.high.') for name in model) == ('backbone' in setting)
+
+
+def test_a_supervised_loss_of_ones_own():
+    scope = {}
+    exec(example('def criterion'), scope)
+    logits, label = torch.randn(2, 3, 4, 5), torch.randint(3, (2, 4, 5))
+    label[0, 0] = 255
+    found = scope['criterion'](SimpleNamespace(background=255))(logits, label)
+    assert torch.allclose(found, cross_entropy(logits, label, torch.tensor([1.0, 2.5, 4.0]), ignore_index=255))
 
 
 def test_a_data_set_of_ones_own(demo, shallow, tmp_path, log, monkeypatch):
