@@ -37,5 +37,11 @@ class DualNetwork(nn.Module):
         return self.branch1, self.branch2
 
     def forward(self, x: Tensor, step: int = 1) -> Tensor:
-        """Logits (N, num_classes, H, W) of branch ``step`` (1 or 2)."""
+        """Logits (N, num_classes, H, W) of branch ``step`` for normalised images (N, 3, H, W).
+
+        Raises:
+            ValueError: ``step`` is neither 1 nor 2.
+        """
+        if step not in (1, 2):
+            raise ValueError(f'step = {step!r}: choose branch 1 or 2')
         return self.branches[step - 1](x)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from furnace.engine.distributed import ALONE, World
 from furnace.seg_opr.cutmix import mix
-from furnace.seg_opr.loss import CrossEntropy
+from furnace.seg_opr.loss import CrossEntropy, mean
 from furnace.seg_opr.pseudo import TARGETS, Target, co_occurrence, disagreement, predict, pseudo_loss
 
 
@@ -110,7 +110,7 @@ class Step:
     def _supervise(self, logits: Tensor, y: Tensor) -> Tensor:
         """The criterion's mean over the valid pixels of all processes; this one's part, times their number."""
         total, count = self.criterion.sums(logits, y)
-        return total * self.world.size / self.world.sum(count).clamp(min=torch.finfo(logits.dtype).tiny)
+        return mean(total * self.world.size, self.world.sum(count))
 
     @torch.no_grad()
     def _teach(self, k: int, u0: Tensor, u1: Tensor | None, mask: Tensor | None) -> Sequence[Tensor]:

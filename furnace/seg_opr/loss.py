@@ -21,6 +21,11 @@ def pixel_losses(logits: Tensor, label: Tensor, ignore_index: int, weights: Tens
     return F.cross_entropy(logits, label, weights, ignore_index=ignore_index, reduction='none')
 
 
+def mean(total: Tensor, count: Tensor) -> Tensor:
+    """``total / count``, 0-d tensors of one dtype; 0 where both are."""
+    return total / count.clamp(min=torch.finfo(count.dtype).tiny)
+
+
 class CrossEntropy(nn.Module):
     """Mean cross-entropy over the valid pixels; 0 where a batch has none.
 
@@ -37,8 +42,7 @@ class CrossEntropy(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (B, C, H, W) and int64 labels (B, H, W) to a scalar."""
-        total, count = self.sums(logits, target)
-        return total / count.clamp(min=torch.finfo(logits.dtype).tiny)
+        return mean(*self.sums(logits, target))
 
     def share(self, processes: int) -> None:
         """Prepare for a batch that ``processes`` hold in equal parts."""

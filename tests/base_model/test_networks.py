@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from place import SmallNetwork
 
 from furnace.base_model import DualNetwork
 
@@ -81,6 +82,12 @@ def test_batch_norm_settings_reach_every_layer():
 def test_unknown_backbone_is_refused():
     with pytest.raises(ValueError, match=r'resnet34.*resnet18, resnet50, resnet101'):
         DualNetwork(5, 'resnet34')
+
+
+@pytest.mark.parametrize('step', [0, -1, 3])
+def test_there_are_two_branches(step):
+    with pytest.raises(ValueError, match=f'step = {step}: choose branch 1 or 2'):
+        SmallNetwork(3)(torch.zeros(1, 3, 8, 8), step=step)
 
 
 def test_grad_checkpoint_changes_neither_gradients_nor_statistics():

@@ -9,12 +9,20 @@ import sys
 
 import pytest
 import torch
+from recipes import load
 from tiny import DEMO
+from torch import nn
 
 from furnace.datasets.train_set import set_up_worker
 from furnace.engine import command
-from furnace.engine.command import run_command, telling
+from furnace.engine.command import build_network, run_command, telling
 from furnace.utils.errors import RunError, UserError
+
+
+def test_settings_reach_every_batchnorm(shallow, clean):
+    network = build_network(load('exp_demo', 'bn_eps=0.01', 'bn_momentum=0.3'))
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(0.01, 0.3)}
 
 
 @pytest.fixture

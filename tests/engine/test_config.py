@@ -66,19 +66,6 @@ def test_city_follows_the_ratio(ratio, epochs, iterations):
     assert config.unsup_source == str(subset / f'train_aug_unlabeled_1-{ratio}.txt')
 
 
-def test_recipes():
-    """Values of the two recipes in which they differ, and some they share."""
-    city, voc = load('exp_city'), load('exp_voc')
-    for config, expected in ((city, (19, 800, 16, 0.01, 5, 800)), (voc, (21, 512, 8, 0.005, 1, 512))):
-        found = config.num_classes, config.image_height, config.batch_size, config.lr, config.unsup_weight
-        assert (*found, config.eval_crop_size) == expected
-        assert config.image_width == config.image_height
-        assert (config.lr_power, config.momentum, config.weight_decay, config.seed) == (0.9, 0.9, 1e-4, 12345)
-        assert config.train_scale_array == [0.5, 0.75, 1, 1.5, 1.75, 2.0]
-        assert (config.eval_scale_array, config.eval_flip, config.snapshot_iter) == ([1], False, 2)
-    assert city.ohem_min_kept == 800_000
-
-
 @pytest.mark.parametrize(
     ('supervision', 'labeled'),
     [('few', 'subset_train_aug/train_pseudoseg_labeled_1-4.txt'), ('full', 'train.txt')],

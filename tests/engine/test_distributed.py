@@ -8,9 +8,11 @@ from contextlib import nullcontext
 import process_step
 import pytest
 import torch
+from place import SmallNetwork
+from torch import nn
 
 from furnace.engine import train_command, trainer
-from furnace.engine.distributed import World, launch
+from furnace.engine.distributed import World, launch, synchronized
 from furnace.seg_opr.loss import CrossEntropy
 
 TORCHRUN = '-m torch.distributed.run --standalone --nproc_per_node=2'
@@ -71,6 +73,17 @@ def test_the_supervised_loss_knows_that_the_batch_is_shared(demo, log, small, mo
     monkeypatch.setattr(CrossEntropy, 'share', lambda criterion, processes: shared.append(processes))
     assert demo.call('train.py', log, batch_size=4).status == 0
     assert shared == [2]
+
+
+def test_batchnorm_is_synchronized_on_several_gpus_and_keeps_its_names():
+    def network():
+        return SmallNetwork(3)
+
+    gpu, cpu = torch.device('cuda'), torch.device('cpu')
+    for device, size, kind in ((gpu, 2, nn.SyncBatchNorm), (gpu, 1, nn.BatchNorm2d), (cpu, 2, nn.BatchNorm2d)):
+        found = synchronized(network(), device, World(0, size))
+        assert type(found.branch1.backbone.bn1) is type(found.branch2.backbone.bn1) is kind
+        assert list(found.state_dict()) == list(network().state_dict())
 
 
 def test_a_batch_that_cannot_be_shared_out_names_two_sizes_that_can(refused, monkeypatch):

@@ -169,7 +169,10 @@ def test_options_of_the_evaluation_reach_it(evaluated, demo, trained, log):
     """Other scales, flip or windows give other predictions."""
     checkpoint_path = trained / 'snapshot' / 'epoch-last.pth'
     usual = results(evaluated[1])[0]['confusion']
-    for settings in ({'eval_scale_array': [0.5]}, {'eval_flip': True}, {'eval_crop_size': 33}, {'eval_whole': True}):
+    for settings in (
+        {'eval_scale_array': [0.5]}, {'eval_flip': True}, {'eval_crop_size': 33}, {'eval_whole': True},
+        {'eval_stride_rate': 0.25},
+    ):  # fmt: skip
         assert demo.call('eval.py', log, '-e', checkpoint_path, **settings).status == 0
         assert results(log)[0]['confusion'] != usual, settings
 

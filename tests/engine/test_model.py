@@ -60,6 +60,17 @@ def test_predict(shallow, image):
     assert len(np.unique(label)) > 1
 
 
+def test_settings_reach_predict(shallow, image):
+    config = load_file(shallow)['config']
+    usual = furnace.load(shallow).predict(image)[1]
+    for name, value in {
+        'eval_scale_array': [0.5], 'eval_flip': True, 'eval_crop_size': 33, 'eval_whole': True, 'eval_stride_rate': 0.1,
+        'image_mean': [0.4, 0.4, 0.4], 'amp': 'bf16',
+    }.items():  # fmt: skip
+        other = furnace.load(shallow, config={**config, name: value}).predict(image)[1]
+        assert not np.array_equal(other, usual), name
+
+
 def test_what_it_carries(shallow):
     model = furnace.load(shallow)
     assert model.classes == Classes(NAMES, COLORS)

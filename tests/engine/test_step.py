@@ -124,6 +124,14 @@ def test_forward_passes_come_in_the_order_of_the_method():
             assert torch.equal(image, want)
 
 
+def test_labelled_images_that_are_all_void_teach_nothing():
+    network, (x, y, u0, u1, mask) = Toy(), toy_batch()
+    losses = Step(network, 4, CrossEntropy(), 'cpcl', 1)(x, torch.full_like(y, 255), u0, u1, mask)
+    assert losses['sup_1'] == losses['sup_2'] == 0
+    assert losses['loss'] == losses['inter'] + losses['union']
+    assert gradients(network).isfinite().all() and gradients(network).any()
+
+
 def test_without_cutmix_the_students_see_u0_itself():
     network, (x, y, u0, _, _) = Toy(), toy_batch()
     losses = Step(network, 4, CrossEntropy(), 'cps', 1)(x, y, u0)

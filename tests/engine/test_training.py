@@ -10,7 +10,7 @@ import pytest
 import torch
 from full import full_disk
 from tensorboardX.proto import event_pb2
-from tiny import NAMES
+from tiny import NAMES, SETTINGS
 
 from furnace.base_model import load_file
 from furnace.engine import checkpoint
@@ -197,7 +197,7 @@ def test_methods(demo, log, small, no_checkpoints, method, settings):
 
 
 def test_settings_reach_the_step(demo, log, small, no_checkpoints):
-    """The first step of runs that differ in one of them."""
+    """The first steps of runs that differ in one of them."""
     found = {}
     for name, value in {
         'log_every': 1,
@@ -206,15 +206,16 @@ def test_settings_reach_the_step(demo, log, small, no_checkpoints):
         'cutmix': False,
         'warm_up_epoch': 2,
     }.items():
-        assert demo.call('train.py', log / name, nepochs=4, niters_per_epoch=1, **{name: value}).status == 0
-        found[name] = logged_iterations(log / name)[1]
+        assert demo.call('train.py', log / name, nepochs=4, niters_per_epoch=3, **{name: value}).status == 0
+        found[name], second = (logged_iterations(log / name)[iteration] for iteration in (1, 2))
     plain = found['log_every']
     assert {figures['sup_1'] for figures in found.values()} == {plain['sup_1']}
     assert found['reweight']['union'] > plain['union']  # no pixel weighs less than 1
     unsupervised = plain['loss'] - plain['sup_1'] - plain['sup_2']
     assert found['unsup_weight']['loss'] - plain['loss'] == pytest.approx(unsupervised, rel=1e-3)
     assert found['cutmix']['union'] != plain['union']
-    assert found['warm_up_epoch']['lr'] < plain['lr']
+    assert found['warm_up_epoch']['lr'] == 0
+    assert second['lr'] == pytest.approx(SETTINGS['lr'] / 6)  # after one of the 6 iterations of 2 epochs
 
 
 def test_supervised_needs_no_unlabelled_list(demo, log, data, no_work):
