@@ -118,12 +118,13 @@ def overriding(texts: dict[str, str]) -> Iterator[None]:
         _overrides.reset(token)
 
 
-def load_config(path: str | os.PathLike, arguments: Iterable[str] = ()) -> Config:
+def load_config(path: str | os.PathLike, arguments: Iterable[str] = (), training: bool = True) -> Config:
     """The ``config`` of a config.py, with overrides applied and checked.
 
     Args:
         path: the file.
         arguments: ``NAME=VALUE`` texts from the command line.
+        training: also check what evaluation does without.
 
     Raises:
         UserError: an unknown name, a wrong type, or a value that no run can use.
@@ -146,7 +147,7 @@ def load_config(path: str | os.PathLike, arguments: Iterable[str] = ()) -> Confi
             hint = f'; did you mean {close[0]}?' if close else ''
             raise UserError(f'{name}: no such setting in {Path(path).parent.name}/config.py{hint}')
     try:
-        check(config)
+        check(config, training)
     except KeyError as error:
         raise UserError(f'{path}: sets no C.{error.args[0]}') from None
     return config
@@ -164,8 +165,8 @@ def plain(value: Any) -> Any:
     return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Raises UserError for values that cannot work, before anything is read or written."""
+def check(config: Mapping[str, Any], training: bool = True) -> None:
+    """Raises UserError for values that cannot work, before anything is read or written; see ``load_config``."""
     from furnace.base_model import BACKBONES, source_problem
     from furnace.engine.precision import AMP
     from furnace.seg_opr.pseudo import TARGETS
@@ -230,14 +231,16 @@ def check(config: Mapping[str, Any]) -> None:
         if not isinstance(config[name], str):
             raise UserError(f'{name} = {config[name]!r}: must be the path of a list')
     at_least('labeled_ratio', 1, Integral)
-    if config['nepochs'] is None:
-        ratio = config['labeled_ratio']
-        raise UserError(f'nepochs: none is recommended for labeled_ratio = {ratio}; set one, e.g. nepochs=100')
-    for name in ('nepochs', 'niters_per_epoch', 'image_height', 'image_width', 'snapshot_iter',
+    if training:
+        if config['nepochs'] is None:
+            ratio = config['labeled_ratio']
+            raise UserError(f'nepochs: none is recommended for labeled_ratio = {ratio}; set one, e.g. nepochs=100')
+        at_least('nepochs', 1, Integral)
+        at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')
+    for name in ('niters_per_epoch', 'image_height', 'image_width', 'snapshot_iter',
                  'log_every', 'eval_crop_size', 'eval_batch_size', 'cutmix_boxmask_n_boxes'):  # fmt: skip
         at_least(name, 1, Integral)
     at_least('num_classes', 2, Integral)
-    at_least('batch_size', 2, Integral, ': BatchNorm needs the statistics of several images')
     for name in ('num_workers', 'seed', 'max_bad_steps', 'image_every', 'eval_every'):
         at_least(name, 0, Integral)
     for name in ('lr', 'lr_power', 'momentum', 'weight_decay', 'unsup_weight', 'warm_up_epoch', 'bn_eps', 'bn_momentum',

@@ -81,7 +81,9 @@ def evaluate(file: str, layout: ListReader, classes: Callable[[Config], Classes]
 
 def _evaluate(arguments: argparse.Namespace, folder: Path, layout: ListReader, make_classes: Callable) -> int:
     _sort_out_overrides(arguments)
-    C = load_config(folder / 'config.py', arguments.overrides)
+    C = load_config(folder / 'config.py', arguments.overrides, training=False)
+    if arguments.save_path and not (arguments.save_image or arguments.images):
+        raise UserError(f'-p {arguments.save_path}: tells where pictures are saved; -s saves them')
     devices = choose_devices(arguments.devices or C.device)
     paths = checkpoint.select(arguments.epochs, Path(C.snapshot_dir))
     if arguments.images or arguments.export is not None:

@@ -100,7 +100,7 @@ class Optimizers:
                     if (buffer := state.get('momentum_buffer')) is not None:
                         state['momentum_buffer'] = torch.empty_like(parameter).copy_(buffer.view_as(parameter))
             self._begin_momentum()
-            if self.scaler.is_enabled() and content['scaler']:
+            if self.scaler.is_enabled() and content.get('scaler'):
                 self.scaler.load_state_dict(content['scaler'])
         except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f'{source}: holds no state that training can go on from ({error!r})') from None

@@ -55,10 +55,13 @@ def restore(trainer: Trainer, content: dict, source: Path, force: bool = False) 
         What the user should know of.
 
     Raises:
-        UserError: it does not fit this network, only evaluation can use it, or the settings have changed.
+        UserError: it does not fit this network, only evaluation can use it, or the settings have changed or are
+            not told.
     """
     load_network(trainer.network, content, source)
     trainer.optimizers.load(content, source)
+    if 'config' not in content:
+        return [_restore_released(trainer, content, source, force)]
     try:
         trainer.iteration, trainer.bad_steps = int(content['iteration']), int(content['bad_steps'])
         if not 0 <= trainer.iteration < 2**63:
@@ -83,6 +86,20 @@ def restore(trainer: Trainer, content: dict, source: Path, force: bool = False) 
         for name, before, now in pairs
         if before != now
     ]
+
+
+def _restore_released(trainer: Trainer, content: dict, source: Path, force: bool) -> str:
+    """Go on after the epoch at whose end CPCL's own code wrote ``content``, which tells no settings."""
+    epoch = content.get('epoch')
+    if not isinstance(epoch, int) or not 0 <= epoch < 2**31:
+        raise UserError(f'{source}: tells no epoch that training can go on from; eval.py takes it')
+    if not force:
+        raise UserError(
+            f'{source}: tells neither settings nor lists, like those that CPCL released; eval.py takes it, '
+            f'and --force goes on after its epoch {epoch} with the settings of config.py'
+        )
+    trainer.iteration = (epoch + 1) * trainer.config.niters_per_epoch
+    return f'{source} tells no settings: going on after its epoch {epoch} with those of config.py'
 
 
 def _lists(trainer: Trainer) -> dict[str, str | None]:

@@ -7,8 +7,11 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from recipes import ROOT
+from tiny import told
 
 from furnace.engine import eval_command
+from furnace.engine.config import load_config
 from furnace.engine.evaluator import best
 
 PALETTE = np.zeros((256, 3), np.uint8)
@@ -175,6 +178,18 @@ def test_options_of_the_evaluation_reach_it(evaluated, demo, trained, log):
     ):  # fmt: skip
         assert demo.call('eval.py', log, '-e', checkpoint_path, **settings).status == 0
         assert results(log)[0]['confusion'] != usual, settings
+
+
+def test_what_training_alone_needs_is_not_asked_for(demo, shallow, log):
+    assert load_config(ROOT / 'exp_voc' / 'config.py', ['labeled_ratio=3'], training=False).nepochs is None
+    assert demo.call('eval.py', log, '-e', shallow, batch_size=1).status == 0
+    assert told(demo.call('train.py', log, batch_size=1)).startswith('batch_size = 1: ')
+
+
+def test_a_folder_of_pictures_that_none_are_saved_in(refused, shallow, tmp_path):
+    text = f'-p {tmp_path}: tells where pictures are saved; -s saves them'
+    assert refused('eval.py', '-e', shallow, '-p', tmp_path) == text
+    assert refused('eval.py', '-e', shallow, '-p', tmp_path, '--export', tmp_path / 'x.pt2') == text
 
 
 @pytest.mark.parametrize('whole', [False, True])

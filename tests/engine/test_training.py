@@ -10,7 +10,7 @@ import pytest
 import torch
 from full import full_disk
 from tensorboardX.proto import event_pb2
-from tiny import NAMES, SETTINGS
+from tiny import NAMES, SETTINGS, told
 
 from furnace.base_model import load_file
 from furnace.engine import checkpoint
@@ -115,6 +115,23 @@ def test_go_on_from_a_file(trained, demo, log):
     assert 'going on from iteration 6' in outcome.stdout
     assert_same_model(trained / 'snapshot' / 'epoch-last.pth', log / 'snapshot' / 'epoch-last.pth')
     assert (log / 'snapshot_1' / 'epoch-last.pth').read_text() == 'of another run'
+
+
+def test_go_on_from_a_released_checkpoint(trained, demo, log, tmp_path):
+    """It tells neither settings nor lists: with --force these are taken for its own."""
+    content = load_file(trained / 'snapshot' / 'epoch-2.pth')
+    path = tmp_path / 'released.pth'
+    released = {name: content[name] for name in ('model', 'optimizer_1', 'optimizer_2', 'epoch', 'iteration')}
+    torch.save({**released, 'iteration': 1}, path)  # within the epoch
+    text = told(demo.call('train.py', log, '-c', path))
+    assert text.startswith(f'{path}: tells neither settings nor lists') and '--force goes on after its epoch 2' in text
+    outcome = demo.call('train.py', log, '-c', path, '--force')
+    assert outcome.status == 0, outcome.stderr
+    assert 'going on from iteration 6' in outcome.stdout
+    assert_same_model(trained / 'snapshot' / 'epoch-last.pth', log / 'snapshot' / 'epoch-last.pth')
+    for epoch in ({}, {'epoch': -1}, {'epoch': 'last'}):
+        torch.save({**{name: released[name] for name in ('model', 'optimizer_1', 'optimizer_2')}, **epoch}, path)
+        assert told(demo.call('train.py', log, '-c', path, '--force')).startswith(f'{path}: tells no epoch')
 
 
 def test_training_without_continue_keeps_what_an_earlier_one_left(demo, log, small, monkeypatch):
