@@ -1,7 +1,9 @@
 """CPCL on Cityscapes, ResNet-50.
 
 Recipe of Fan et al., IEEE TIP 2023. The paper reports a mIoU of 69.92, 74.60, 76.98 and 78.17 % on val for
-labeled_ratio = 16, 8, 4 and 2.   Run:  python train.py labeled_ratio=8 && python eval.py -e last
+labeled_ratio = 16, 8, 4 and 2; neither that nor the time it takes has been measured with this code yet.
+Data: python -m furnace.datasets.prepare city SOURCE … DATA/city
+Run:  python train.py labeled_ratio=8 && python eval.py -e last
 """
 
 import os
@@ -20,40 +22,40 @@ C.method = 'cpcl'  # 'cpcl', 'cps', 'supervised', 'intersection' (both branches)
 C.backbone = 'resnet50'  # 'resnet50', 'resnet101', 'resnet18'
 C.reweight = True  # weight the pseudo labels with the teachers' confidence
 C.cutmix = True  # mix two unlabelled images
-C.seed = 12345
+C.seed = 12345  # of weights, crops, flips, order and CutMix
 
 # Where things are
-C.volna = os.environ.get('volna') or root
-C.dataset_path = os.path.join(C.volna, 'DATA', 'city')
-C.img_root_folder = C.dataset_path
-C.gt_root_folder = C.dataset_path
+C.volna = os.environ.get('volna') or root  # root of the checkout, which holds DATA
+C.dataset_path = os.path.join(C.volna, 'DATA', 'city')  # the data set
+C.img_root_folder = C.dataset_path  # a list names images below it
+C.gt_root_folder = C.dataset_path  # and label maps below this
 # A file; downloaded: 'hf:timm/resnet50s.gluon_in1k', 'hf:timm/resnet101s.gluon_in1k', for resnet18 'torchvision';
 # None: start at random
 C.pretrained_model = os.path.join(C.volna, 'DATA', 'pytorch-weight', f'{C.backbone}_v1c.pth')
-C.log_dir = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'log')
-C.snapshot_dir = os.path.join(C.log_dir, 'snapshot')
+C.log_dir = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'log')  # what runs leave
+C.snapshot_dir = os.path.join(C.log_dir, 'snapshot')  # checkpoints
 C.device = '0'  # as -d, which overrides it
 
 # Lists
 lists = os.path.join(C.dataset_path, 'config_new')
 subset = os.path.join(lists, 'subset_train')
-C.train_source = os.path.join(subset, f'train_aug_labeled_1-{C.labeled_ratio}.txt')
-C.unsup_source = os.path.join(subset, f'train_aug_unlabeled_1-{C.labeled_ratio}.txt')
-C.eval_source = os.path.join(lists, 'val.txt')
+C.train_source = os.path.join(subset, f'train_aug_labeled_1-{C.labeled_ratio}.txt')  # labelled images
+C.unsup_source = os.path.join(subset, f'train_aug_unlabeled_1-{C.labeled_ratio}.txt')  # unlabelled images
+C.eval_source = os.path.join(lists, 'val.txt')  # images to score
 C.test_source = os.path.join(lists, 'test.txt')  # for scripts of your own
 C.demo_source = os.path.join(lists, 'demo.txt')  # for scripts of your own
 
 # Images and classes
-C.num_classes = 19
+C.num_classes = 19  # ids 0 … num_classes - 1 in the label maps
 C.background = 255  # label of void pixels
 C.image_mean = [0.485, 0.456, 0.406]  # R, G, B
-C.image_std = [0.229, 0.224, 0.225]
+C.image_std = [0.229, 0.224, 0.225]  # pixels are (value / 255 - mean) / std
 C.image_height = 800  # crop, pixels
-C.image_width = 800
-C.train_scale_array = [0.5, 0.75, 1, 1.5, 1.75, 2.0]
-C.num_train_imgs = 2975
+C.image_width = 800  # crop, pixels
+C.train_scale_array = [0.5, 0.75, 1, 1.5, 1.75, 2.0]  # factors of which one is drawn for each crop
+C.num_train_imgs = 2975  # labelled and unlabelled ones
 C.num_eval_imgs = 500  # for scripts of your own
-C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio
+C.num_unsup_imgs = C.num_train_imgs - C.num_train_imgs // C.labeled_ratio  # those without a label
 
 # CutMix
 C.cutmix_mask_prop_range = [0.25, 0.5]  # a box's share of the area, before division by the number of boxes
@@ -65,20 +67,20 @@ C.cutmix_boxmask_no_invert = False  # the boxes show u0 instead of u1
 
 # Training
 C.batch_size = 16  # labelled images, and as many of u0 and of u1
-C.nepochs = {16: 128, 8: 137, 4: 160, 2: 240}.get(C.labeled_ratio)
-C.max_samples = max(C.num_train_imgs // C.labeled_ratio, C.num_unsup_imgs)
-C.niters_per_epoch = max(1, C.max_samples // C.batch_size)
-C.lr = 0.01
-C.lr_power = 0.9
-C.momentum = 0.9
-C.weight_decay = 1e-4
+C.nepochs = {16: 128, 8: 137, 4: 160, 2: 240}.get(C.labeled_ratio)  # the authors'; another ratio needs a number
+C.max_samples = max(C.num_train_imgs // C.labeled_ratio, C.num_unsup_imgs)  # samples an epoch, of each stream
+C.niters_per_epoch = max(1, C.max_samples // C.batch_size)  # iterations an epoch
+C.lr = 0.01  # base learning rate, of all parameters
+C.lr_power = 0.9  # the rate is lr (1 - i / total)^lr_power in iteration i
+C.momentum = 0.9  # SGD's
+C.weight_decay = 1e-4  # of the weights of convolutions alone
 C.warm_up_epoch = 0  # epochs in which the rate rises from 0
 C.unsup_weight = 5.0  # λ
 C.ohem_thresh = 0.7  # probability of the true class up to which a pixel is hard
 C.ohem_min_kept = 50_000 * C.batch_size  # pixels of a batch that count at least
-C.bn_eps = 1e-5
-C.bn_momentum = 0.1
-C.num_workers = 4
+C.bn_eps = 1e-5  # BatchNorm's, everywhere
+C.bn_momentum = 0.1  # BatchNorm's: share of a batch in the running statistics
+C.num_workers = 4  # processes that make samples; 0: none
 C.cache_dir = None  # folder for decoded images, so that a sample costs no decoding; None: decode each time
 C.amp = 'auto'  # 'bf16', 'fp16', 'off'; auto: bf16 on a GPU that has it, else off
 C.compile = False  # compile the networks with torch.compile: a slow start, then faster steps on a GPU
@@ -94,7 +96,7 @@ C.max_bad_steps = 0  # iterations in a row whose loss may be nan or infinite; th
 # Evaluation
 C.eval_every = 0  # epochs between scores on eval_source while training, which keep epoch-best.pth; 0: none
 C.eval_scale_array = [1]  # factors; the logits of all are summed
-C.eval_flip = False
+C.eval_flip = False  # add the logits of the mirrored image
 C.eval_crop_size = 800  # side of a window, pixels; not used with eval_whole
 C.eval_stride_rate = 2 / 3  # step between windows, as a share of their side
 C.eval_whole = False  # whole images instead of windows
