@@ -1,12 +1,14 @@
 """A tiny data set, and the command lines of exp_demo run on it: as real processes, or quickly inside this one."""
 
 import contextlib
+import fcntl
 import io
 import json
 import os
 import runpy
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +41,9 @@ SETTINGS = {
     'eval_whole': False,
     'device': 'cpu',
 }
+
+
+STREAMS = ('stdin', 'stdout', 'stderr')
 
 
 class Outcome(NamedTuple):
@@ -116,24 +121,34 @@ class Demo:
         return [*map(str, arguments), *(f'{name}={value}' for name, value in settings.items())]
 
     def start(
-        self, script: str, log: Path, *arguments, shell: str = '', start_new_session: bool = False, **settings
+        self,
+        script: str,
+        log: Path,
+        *arguments,
+        shell: str = '',
+        start_new_session: bool = False,
+        terminal: int | None = None,
+        **settings,
     ) -> subprocess.Popen:
         """The script as a process of its own; options of Python may stand before its name.
 
         Args:
             shell: a bash command that runs it as ``"$@"``.
             start_new_session: in a process group of its own.
+            terminal: a descriptor of the terminal that it runs in.
         """
+        pipe = subprocess.PIPE
+        streams = {'stdout': pipe, 'stderr': pipe} if terminal is None else dict.fromkeys(STREAMS, terminal)
         environment = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
         prefix = ['bash', '-c', shell, 'bash'] if shell else []
         return subprocess.Popen(
             [*prefix, sys.executable, '-W', 'ignore', *script.split(), *self._arguments(log, arguments, settings)],
             cwd=DEMO,
             env={**environment, 'OMP_NUM_THREADS': '1'},
-            start_new_session=start_new_session,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            start_new_session=start_new_session or terminal is not None,
+            preexec_fn=terminal and (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
             text=True,
+            **streams,
         )
 
     def process(self, script: str, log: Path, *arguments, **settings) -> Outcome:

@@ -147,7 +147,7 @@ def collate(samples: list[dict[str, Tensor] | UserError]) -> dict[str, Tensor] |
 def set_up_worker(_worker: int) -> None:
     """Keeps OpenCV's threads out of a loader worker, and signals to all processes: the run decides on them."""
     cv2.setNumThreads(0)
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 

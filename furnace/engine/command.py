@@ -13,6 +13,7 @@ from furnace.base_model import DualNetwork
 from furnace.datasets.lists import Item
 from furnace.datasets.train_set import end_workers, loader_failure
 from furnace.engine.config import Config
+from furnace.engine.logger import unread
 from furnace.engine.signals import Stopped
 from furnace.utils.errors import RunError, UserError, file_error, print_error
 
@@ -91,7 +92,8 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
         return told.status
     except Stopped as stop:
         if os.environ.get('RANK', '0') == '0':
-            print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)
+            with unread(sys.stderr):
+                print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

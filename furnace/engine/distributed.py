@@ -25,7 +25,8 @@ from furnace.utils.errors import RunError, UserError
 # A process that waits so long for the others gives up: one of them is gone.
 TIMEOUT = timedelta(minutes=15)
 # What the launcher passes on; SIGUSR1 is a cluster's notice.
-SIGNALS = 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1'
+SIGNALS = ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1')
+TOGETHER = 20  # seconds between failures of one cause; later ones are the launcher's, which kills after 30
 SAVING = 600  # seconds from a signal until the launcher kills what has not ended by itself
 NCCL_CAUSE = 'Last error:'  # what follows it in NCCL's failures
 
@@ -198,12 +199,19 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
                 max_restarts=0,
             )
             # Older PyTorch reads the variable, newer the attribute.
-            config.signals_to_handle = os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = SIGNALS
+            config.signals_to_handle = os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = ','.join(
+                name for name in SIGNALS if name != 'SIGHUP' or signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+            )  # under nohup a closed terminal ends nothing
             config.shutdown_timeout = SAVING  # older PyTorch waits 30 s
             elastic_launch(config, command[0])(*command[1:])
     except ChildFailedError as error:
-        # Those that lost another exit with 1 or are ended; any other status is the cause.
-        rank, failure = min(error.failures.items(), key=lambda item: item[1].exitcode in (1, -signal.SIGTERM))
+        # A process that waits for a GPU hears no SIGTERM: it is killed later, and is not the cause. Of the others,
+        # those that lost another exit with 1, or are ended before; any other status is the cause.
+        first, follow = min(failure.timestamp for failure in error.failures.values()), {1: 1, -signal.SIGTERM: 2}
+        rank, failure = min(
+            error.failures.items(),
+            key=lambda item: (item[1].timestamp - first > TOGETHER, follow.get(item[1].exitcode, 0)),
+        )
         code = failure.exitcode
         if code >= 0:  # it has told what was wrong
             return code
@@ -224,7 +232,8 @@ class Replicas:
 
     def __init__(self, network: DualNetwork):
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', FutureWarning)  # what shall replace broadcast_buffers copies buffers once
+            # Newer PyTorch warns that broadcast_buffers goes; without it, buffers would be copied at every pass.
+            warnings.simplefilter('ignore', FutureWarning)
             self.branches = [DistributedDataParallel(branch, broadcast_buffers=False) for branch in network.branches]
 
     def __call__(self, images: Tensor, step: int = 1) -> Tensor:

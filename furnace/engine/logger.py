@@ -1,13 +1,18 @@
 """A run's log: a plain text file, and the same lines on the terminal."""
 
+import errno
 import itertools
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
+from tqdm.utils import ObjectWrapper
 
 from furnace.utils.errors import UserError
 
@@ -19,11 +24,38 @@ class _Terminal(logging.Handler):
         tell(self.format(record))
 
 
+@contextmanager
+def unread(stream: TextIO) -> Iterator[None]:
+    """Within it ``stream`` may be a closed terminal, or a pipe whose reader has ended: what comes goes nowhere then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EIO, errno.EPIPE):
+            raise
+        with suppress(OSError), open(os.devnull, 'wb') as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+
+
+class Console(ObjectWrapper):
+    """A stream for a progress bar that goes on when nobody reads it any more; to tqdm it is the stream itself."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__(stream)
+        for name in ('write', 'flush'):
+            self.wrapper_setattr(name, unread(stream)(getattr(stream, name)))
+
+    def __eq__(self, other: object) -> bool:
+        return self._wrapped == getattr(other, '_wrapped', other)
+
+    __hash__ = None
+
+
 def tell(text: str) -> None:
     """Print a line on the terminal, above a progress bar."""
     encoding = sys.stdout.encoding or 'utf-8'  # in which not every name can be written
-    tqdm.write(text.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
-    sys.stdout.flush()
+    with unread(sys.stdout):
+        tqdm.write(text.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
+        sys.stdout.flush()
 
 
 def unused_path(folder: Path, kind: str, suffix: str) -> Path:

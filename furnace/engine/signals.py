@@ -7,7 +7,7 @@ from types import FrameType
 
 from furnace.engine.distributed import run_id
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 # Seconds in which one stop may come twice: from a scheduler that signals each process of a job, and from the launcher,
 # which got it too.
 COPIES = 2.0
@@ -22,7 +22,10 @@ class Stopped(Exception):  # noqa: N818 (no error)
 
 
 class Stop:
-    """Within it SIGTERM, SIGINT and SIGUSR1 (a cluster's notice) are noted in ``number``; another one, later, kills."""
+    """Within it SIGTERM, SIGINT, SIGHUP and SIGUSR1 are noted in ``number``; another one, later, kills.
+
+    SIGHUP is a closed terminal's, and stays ignored under nohup; SIGUSR1 is a cluster's notice.
+    """
 
     def __init__(self):
         self._number: int | None = None
@@ -37,7 +40,9 @@ class Stop:
         return self._number
 
     def __enter__(self) -> 'Stop':
-        self._former = {number: signal.signal(number, self._note) for number in SIGNALS}
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        taken = [number for number in SIGNALS if not (nohup and number == signal.SIGHUP)]
+        self._former = {number: signal.signal(number, self._note) for number in taken}
         return self
 
     def __exit__(self, *_) -> None:

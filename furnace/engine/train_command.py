@@ -105,7 +105,8 @@ def _train(
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
-        source, content = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes) or (None, None)
+        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes)
+        source, content, anew = found or (None, None, True)
         weights = None
         if source is None and C.pretrained_model is not None:
             backbones = [branch.backbone for branch in network.branches]
@@ -128,9 +129,6 @@ def _train(
             )
         # What the user can get wrong was told above, before any file is written or moved.
         logger = silent_log()
-        # A file that -c names begins a history of its own, unless it is the last checkpoint of this one.
-        last = Path(C.snapshot_dir, checkpoint.LAST)
-        anew = source is None or (arguments.resume != 'auto' and source.resolve() != last.resolve())
         if anew:  # the best checkpoint is not among what this run leaves
             trainer.unused_scores = None
             if validation:
@@ -164,16 +162,22 @@ def _filled_cache(C: Config, data: TrainSet, world: World, logger: logging.Logge
     return cache
 
 
-def _find_checkpoint(resume: str | None, folder: Path, world: World, notes: list[str]) -> tuple[Path, dict] | None:
-    """The checkpoint to go on from, and its content, as ``-c`` says."""
+def _find_checkpoint(
+    resume: str | None, folder: Path, world: World, notes: list[str]
+) -> tuple[Path, dict, bool] | None:
+    """The checkpoint to go on from, as ``-c`` says, its content, and whether what the run leaves begins anew."""
     (again,) = world.most(int(restarted()))  # torchrun counts on each machine for itself
     if again:
         found = checkpoint.newest_good(folder, notes.append)
         if found and found[1].get('run') == run_id():  # not what another run left
-            return found
+            return *found, False
     if resume == 'auto':
-        return checkpoint.newest_good(folder, notes.append)
-    return (Path(resume), load_file(resume)) if resume else None
+        found = checkpoint.newest_good(folder, notes.append)
+        return found and (*found, False)
+    if not resume:
+        return None
+    # A file begins a history of its own, unless it is the last checkpoint of the one here.
+    return Path(resume), load_file(resume), Path(resume).resolve() != (folder / checkpoint.LAST).resolve()
 
 
 def _begin(

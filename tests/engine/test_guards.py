@@ -128,7 +128,7 @@ class Signalled(Dataset):
         return 2
 
     def __getitem__(self, index):
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             os.kill(os.getpid(), number)
         return index
 

@@ -150,16 +150,22 @@ def test_a_restart_goes_on_with_its_own_run_alone(tmp_path, monkeypatch):
 
     def found(resume):
         found = _find_checkpoint(resume, tmp_path, ALONE, [])
-        return found and found[1]['run']
+        return found and (found[1]['run'], found[2])
 
+    mine, other, first = ('mine', False), ('other', False), ('first', True)
     for run, restarts, expected in (
-        ('mine', '1', ['mine', 'mine', 'mine']),
-        ('other', '1', [None, 'other', 'first']),
-        ('mine', '0', [None, 'mine', 'first']),
+        ('mine', '1', [mine, mine, mine, mine]),
+        ('other', '1', [None, other, first, other]),
+        ('mine', '0', [None, mine, first, mine]),
     ):
         monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', restarts)
         torch.save({'run': run}, last)
-        assert [found(resume) for resume in (None, 'auto', str(tmp_path / 'first.pth'))] == expected
+        assert [found(resume) for resume in (None, 'auto', str(tmp_path / 'first.pth'), str(last))] == expected
+    # Its history goes on from an older checkpoint too, where the last one is damaged.
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    torch.save({'run': 'mine'}, tmp_path / 'epoch-3.pth')
+    last.write_bytes(b'damaged')
+    assert [found(resume) for resume in (None, str(tmp_path / 'first.pth'))] == [mine, mine]
 
 
 def test_the_launcher_is_silent_and_waits_for_the_save(monkeypatch):
@@ -178,6 +184,53 @@ def test_the_launcher_is_silent_and_waits_for_the_save(monkeypatch):
     elastic = [logging.getLogger(name) for name in names]
     assert len(elastic) > 1
     assert not any(logger.isEnabledFor(logging.ERROR) for logger in elastic)
+
+
+@pytest.mark.parametrize(
+    ('exits', 'status', 'says'),
+    [
+        # (exit status, seconds after the first) by rank
+        ([(-9, 31), (1, 0)], 1, ''),  # the first waited for a GPU
+        ([(1, 1), (-9, 0)], 137, 'error: process 1 of 2 was ended by SIGKILL; is memory full?'),
+        ([(2, 1), (1, 0)], 2, ''),
+        ([(-15, 2), (1, 0)], 1, ''),
+    ],
+)
+def test_the_process_that_failed_of_itself_tells_the_status(monkeypatch, capsys, exits, status, says):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+    from torch.distributed.launcher import api
+
+    def started(config, command):
+        failures = {}
+        for rank, (code, later) in enumerate(exits):
+            failures[rank] = ProcessFailure(local_rank=rank, pid=1, exitcode=code, error_file='none')
+            failures[rank].timestamp = 1000 + later
+
+        def run(*arguments):
+            raise ChildFailedError('train.py', failures)
+
+        return run
+
+    monkeypatch.setattr(api, 'elastic_launch', started)
+    assert launch(['true'], [torch.device('cpu')] * 2) == status
+    assert capsys.readouterr().err.strip() == says
+
+
+def test_a_closed_terminal_ends_no_launcher_under_nohup(monkeypatch):
+    from torch.distributed.launcher import api
+
+    handled = []
+    monkeypatch.setattr(
+        api, 'elastic_launch', lambda config, command: handled.append(config.signals_to_handle) or (lambda *_: None)
+    )
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        launch(['true'], [torch.device('cpu')] * 2)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        launch(['true'], [torch.device('cpu')] * 2)
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert ['SIGHUP' in names.split(',') for names in handled] == [False, True]
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import json
 import os
+import pty
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,42 @@ def test_a_signal_to_the_whole_group_does_not_take_the_workers(demo, trained, lo
     _, stderr = process.communicate(timeout=300)
     assert (process.returncode, 'Traceback' in stderr) == (128 + signal.SIGINT, False), stderr
     assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == lines(log)[-1]['iteration'] < 8
+
+
+def test_a_terminal_that_is_closed_stops_the_run(demo, log):
+    ours, its = pty.openpty()
+    os.set_blocking(ours, False)
+    process = demo.start('train.py', log, terminal=its)
+    os.close(its)
+
+    def logged():
+        with suppress(BlockingIOError):  # what it says must not fill the terminal
+            os.read(ours, 1 << 16)
+        return lines(log)
+
+    wait_until(process, logged)
+    os.close(ours)
+    process.wait(timeout=300)
+    assert load_file(log / 'snapshot' / 'epoch-last.pth')['iteration'] == lines(log)[-1]['iteration'] < 8
+
+
+def test_a_reader_that_ends_stops_nothing(demo, trained, log):
+    """As a ``tee`` that is killed."""
+    process = demo.start('train.py', log, shell='"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}')
+    stdout, stderr = process.communicate(timeout=300)
+    assert (process.returncode, stdout.count('\n'), stderr) == (0, 1, '')
+    assert difference(log, trained) is None
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing():
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.Stop() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.number is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_a_copy_of_a_signal_is_the_same_stop_and_another_one_kills(monkeypatch):
