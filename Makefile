@@ -1,10 +1,11 @@
 # make demo   the whole way on embedded data        make test   the test suite        make lint   style
-# make gpu    on a machine with a GPU: the tests that need one, and the benchmark
+# make gpu    on a machine with a GPU: the tests that need one, and the benchmark, whose figures go to JSON=DIR
 #
 # Each makes .venv and installs what is missing. VENV=DIR uses another environment, PYTHON=python3.12 another
 # interpreter for a new one; VENV= (empty) uses PYTHON as it is and installs nothing.
 PYTHON ?= python3
 VENV ?= .venv
+JSON ?= docs/measurements
 
 ifeq ($(strip $(VENV)),)
 RUN := $(PYTHON)
@@ -33,8 +34,7 @@ lint: $(DEV_DEPS)
 	$(RUN) -m ruff format --check .
 
 gpu: $(DEV_DEPS)
-	$(RUN) -m pytest -m gpu
-	$(RUN) -m furnace.tools.benchmark --device cuda:0 --json docs/measurements
+	@$(RUN) -m pytest -m gpu; tested=$$?; $(RUN) -m furnace.tools.benchmark --device cuda:0 --json $(JSON) && exit $$tested
 
 $(VENV)/.furnace-run: requirements.txt | $(RUN)
 	$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt

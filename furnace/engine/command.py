@@ -16,6 +16,7 @@ from furnace.engine.config import Config
 from furnace.engine.logger import unread
 from furnace.engine.signals import Stopped
 from furnace.utils.errors import RunError, UserError, file_error, print_error
+from furnace.utils.memory import out_of_memory
 
 OUT_OF_MEMORY = (
     'out of memory on the GPU: for training C.grad_checkpoint = True, more GPUs (they share C.batch_size), a smaller '
@@ -62,8 +63,9 @@ def _told(error: Exception) -> UserError | RunError | None:
     """``error`` as one that is told in a line; None where it is none of those that are foreseen."""
     if isinstance(error, UserError | RunError):
         return error
-    if isinstance(error, torch.OutOfMemoryError):
-        told = RunError(OUT_OF_MEMORY)
+    if out_of_memory(error):
+        cause = '' if isinstance(error, torch.OutOfMemoryError) else f' ({" ".join(str(error).split())})'
+        told = RunError(OUT_OF_MEMORY + cause)
     else:
         told = file_error(error) if isinstance(error, OSError) else loader_failure(error)
     if told:
@@ -79,7 +81,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
             parser.error(f'{name}: expected one argument')
     try:
         return command(arguments)
-    except (UserError, RunError, OSError, torch.OutOfMemoryError) as error:
+    except (UserError, RunError, OSError, RuntimeError) as error:
         told = _told(error)
         if told is None:
             raise

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from furnace.utils.memory import out_of_memory
+
 
 def compile_training(module: nn.Module, warn: Callable[[str], None] | None) -> None:
     """Compile ``module``'s forward (of one image batch) and backward in train mode; names and tensors stay as they are.
@@ -22,7 +24,7 @@ def compile_training(module: nn.Module, warn: Callable[[str], None] | None) -> N
             try:
                 return compiled(x)
             except Exception as error:  # of the compiler, whatever it uses; one of the module's own comes again below
-                if warn is None or isinstance(error, torch.OutOfMemoryError):
+                if warn is None or out_of_memory(error):
                     raise
                 compiled = None
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import tempfile
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,8 +31,10 @@ PARTS = {
     'profile': profile.rows,
     'eval': evaluation.rows,
 }
+# What a GPU costs comes first there, and what needs no GPU last: its minutes are counted.
+ON_GPU = ('step', 'eval', 'profile', 'memory', 'data')
 QUICK = {
-    'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 65, 'step_side': 33, 'waits': 1,
+    'quick': True, 'rounds': 1, 'images': 1, 'backbone': 'resnet18', 'memory_side': 65, 'step_side': 33, 'waits': 1,
     'list_lengths': (100, 100_000),
 }  # fmt: skip
 
@@ -44,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('part', nargs='?', default='all', choices=(*PARTS, 'all'), help='default: all')
     parser.add_argument('--device', default='cpu', help='cpu (default) or cuda:0')
     parser.add_argument('--recipe', choices=RECIPES, help='one of the recipes; default: each')
-    parser.add_argument('--quick', action='store_true', help='small networks, few rounds')
+    parser.add_argument('--quick', action='store_true', help='small networks and crops, few rounds')
     parser.add_argument(
         '--data', type=Path, metavar='DIR', help="data root of the recipe's own images instead of drawn ones"
     )
@@ -80,23 +83,32 @@ def _run(args: argparse.Namespace, command: str) -> None:
     print(
         f'{described["device"]}, {described["cpu"]}, {described["torch_threads"]} threads, torch {described["torch"]}'
     )
-    rows = []
+    on_gpu, rows, failed = device.type == 'cuda', [], []
+    amount = QUICK if args.quick else {}
+    if on_gpu:  # enough iterations that what the loader has ready beforehand does not hide a wait
+        amount = {**amount, 'waits': 20 if args.quick else 40}
     try:
         with tempfile.TemporaryDirectory(prefix='benchmark-') as folder:
-            # On a GPU enough iterations that what the loader has ready beforehand does not hide a wait.
-            amount = QUICK if args.quick else {'waits': 40} if device.type == 'cuda' else {}
             plan = Plan(recipes, device, Path(folder), args.data, **amount)
-            for name in PARTS if args.part == 'all' else (args.part,):
+            for name in (ON_GPU if on_gpu else PARTS) if args.part == 'all' else (args.part,):
                 print(f'measuring: {name}', file=sys.stderr)
-                rows += PARTS[name](plan)
-                if path:  # after each part: what comes later may fail, or be stopped
+                try:
+                    rows += PARTS[name](plan)
+                except (UserError, RunError, OSError):
+                    raise
+                except Exception:  # of a device that nothing here was tried on; the other parts may work
+                    traceback.print_exc()
+                    failed.append(name)
+                if path:  # after each part: what comes later may be stopped
                     content = {'machine': described, 'command': command, 'quick': args.quick, 'rows': _plain(rows)}
-                    write_json(path, content)
-    finally:  # a part that fails does not take the others with it
+                    write_json(path, content | ({'failed': failed} if failed else {}))
+    finally:
         if rows:
             print(table(rows))
     if path:
         print(f'written to {path}')
+    if failed:
+        raise RunError(f'{", ".join(failed)}: could not be measured; the reason stands above')
 
 
 def _device(text: str) -> torch.device:

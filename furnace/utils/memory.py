@@ -1,6 +1,18 @@
-"""How much memory this process has."""
+"""How much memory this process has, and how it shows that there is no more."""
 
 from pathlib import Path
+
+import torch
+
+# What cuBLAS and cuDNN say where PyTorch's allocator has left them no room.
+NO_ROOM = ('CUBLAS_STATUS_ALLOC_FAILED', 'CUDNN_STATUS_ALLOC_FAILED', 'unable to find an engine to execute')
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it tells that the memory of a GPU is full."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_ROOM)
 
 
 def process_memory(name: str) -> float | None:

@@ -52,6 +52,11 @@ ROOM = 'make room on the disk, or in your quota (df -h)'
         (OSError(errno.EDQUOT, 'Disk quota exceeded', 'log'), 1, f'log: Disk quota exceeded; {ROOM}'),
         (OSError(errno.ENOSPC, 'No space left on device'), 1, f'No space left on device; {ROOM}'),
         (torch.OutOfMemoryError('CUDA out of memory.\nTried'), 1, command.OUT_OF_MEMORY),
+        (
+            RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when\ncalling'),
+            1,
+            f'{command.OUT_OF_MEMORY} (CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling)',
+        ),
     ],
 )
 @pytest.mark.parametrize('rank', ['0', '1'])

@@ -113,6 +113,7 @@ def test_deterministic_training_goes_on_to_the_same_weights(demo, log, settings)
     settings = {'device': '0', 'deterministic': True, **settings}
     outcome = demo.process('train.py', log / 'whole', snapshot_iter=1, **settings)
     assert outcome.status == 0, outcome.stderr
+    assert 'compile = True: does not work here' not in outcome.stdout
     checkpoint = log / 'whole' / 'snapshot' / 'epoch-2.pth'
     outcome = demo.process('train.py', log / 'resumed', '-c', checkpoint, snapshot_iter=1, **settings)
     assert outcome.status == 0, outcome.stderr

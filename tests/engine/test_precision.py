@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 
@@ -155,6 +156,33 @@ def test_of_several_processes_none_goes_on_alone_without_the_compiler(monkeypatc
     compile_training(module, None)
     with pytest.raises(RuntimeError, match='no compiler'):
         module(torch.randn(1, 3, 4, 4))
+
+
+def test_what_is_compiled_is_the_whole_network_and_learns_the_same(shallow, monkeypatch):
+    """With the compiler's first half alone: the second needs minutes, and a compiler for C++ or CUDA."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return torch._dynamo.lookup_backend('aot_eager')(graph, inputs)
+
+    compile = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda forward: compile(forward, backend=backend, fullgraph=True))
+    torch.manual_seed(0)
+    plain = DualNetwork(3, 'resnet18')
+    compiled = copy.deepcopy(plain)
+    torch._dynamo.reset()
+    for branch in compiled.branches:
+        compile_training(branch, None)
+    found, x = [], torch.randn(2, 3, 33, 33)
+    for network in plain, compiled:
+        for step in (1, 2):
+            for images in (x, x.flip(0)):  # no second graph for other images
+                network(images, step=step).square().mean().backward()
+        found.append([parameter.grad for parameter in network.parameters()])
+    assert len(graphs) in (1, 2)  # PyTorch may use one for both branches
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_training_compiles_both_branches(demo, log, monkeypatch, no_work):

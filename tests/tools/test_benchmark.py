@@ -215,6 +215,27 @@ def test_what_fits_on_a_card(tiny, fake_cuda):
     assert (allocated.ours, allocated.plain, reserved.ratio) == (Spread.of([15872]), Spread.of([15872]), 1)
 
 
+def test_a_peak_without_the_trials_before_it(monkeypatch):
+    """Kernels are tried out in the first calls, with all the memory that there is."""
+    now, peak = [0], [0]
+
+    def call():
+        now[0] += 1
+        peak[0] = max(peak[0], 100 if now[0] < 3 else 7)
+
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda device: None)
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: None)
+    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda device: peak.__setitem__(0, 0))
+    for name in ('max_memory_allocated', 'max_memory_reserved'):
+        monkeypatch.setattr(torch.cuda, name, lambda device: peak[0] * memory.MIB)
+    assert memory.cuda_peak(call, CPU) == (7, 7)
+
+    def full():
+        raise RuntimeError('FIND was unable to find an engine to execute this computation')
+
+    assert memory.cuda_peak(full, CPU) is None
+
+
 def test_utilisation_of_a_known_gpu(fake_cuda):
     a = torch.randn(10, 10)
     step_row, share = step._rows_of(
@@ -281,6 +302,38 @@ def test_without_the_plain_version(tmp_path, monkeypatch, capsys):
 def test_a_folder_gets_a_file_named_after_the_device(tiny, tmp_path):
     assert benchmark.main(['memory', '--quick', '--json', str(tmp_path)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ['benchmark_cpu_memory.json']
+
+
+def test_a_part_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypatch, capsys):
+    def broken(plan):
+        raise RuntimeError('no such kernel')
+
+    def row(plan):
+        return [Row('eval', 'x', 'ms', Spread.of([1.0]))]
+
+    monkeypatch.setattr(benchmark, 'PARTS', {'step': broken, 'eval': row})
+    assert benchmark.main(['--quick', '--json', str(tmp_path)]) == 1
+    shown, content = capsys.readouterr(), json.loads((tmp_path / 'benchmark_cpu.json').read_text())
+    assert shown.err.endswith('error: step: could not be measured; the reason stands above\n')
+    assert 'RuntimeError: no such kernel' in shown.err and '\neval  x ' in shown.out
+    assert ([row['what'] for row in content['rows']], content['failed']) == (['x'], ['step'])
+
+
+def test_on_a_gpu_its_figures_come_first(monkeypatch, tmp_path):
+    assert set(benchmark.ON_GPU) == set(benchmark.PARTS)
+    seen, plans = [], []
+    parts = {name: lambda plan, name=name: seen.append(name) or plans.append(plan) or [] for name in benchmark.PARTS}
+    monkeypatch.setattr(benchmark, 'PARTS', parts)
+    monkeypatch.setattr(benchmark, '_device', lambda text: torch.device('cuda', 0))
+    monkeypatch.setattr(benchmark, 'machine', lambda device: dict.fromkeys(('device', 'cpu', 'torch_threads', 'torch')))
+    monkeypatch.setattr(benchmark, 'set_up', lambda device, deterministic: None)
+    for options, small, waits in ([], False, 40), (['--quick'], True, 20):
+        seen.clear()
+        assert benchmark.main(['--device', 'cuda:0', *options]) == 0
+        assert seen[0] == 'step' and seen[-1] == 'data'
+        assert (plans[-1].small, plans[-1].waits) == (small, waits)
+        C, title = step.configured(replace(plans[-1], folder=tmp_path), recipes.RECIPES['city'])
+        assert (C.image_height, C.backbone) == ((33, 'resnet18') if small else (800, 'resnet50')), title
 
 
 def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from torch import Tensor
 from furnace.tools.bench.measure import MIB, Row, Spread
 from furnace.tools.bench.recipes import RECIPES, Plan, Recipe
 from furnace.tools.bench.work import Work
-from furnace.utils.memory import process_memory
+from furnace.utils.memory import out_of_memory, process_memory
 
 CARDS = (8, 16, 24, 48, 80)  # GiB
 CONTEXT = 1024  # MiB that CUDA itself takes at most
@@ -21,7 +21,7 @@ BATCHES = (2, 4, 6, 8, 12, 16, 24, 32)
 
 def rows(plan: Plan) -> list[Row]:
     found = _small(plan, plan.recipes[0])  # the recipes differ in the classes alone
-    if plan.device.type == 'cuda':
+    if not plan.small:
         for recipe in plan.recipes:
             found += _on_gpu(recipe, plan.device)
             found += _fits(recipe, plan.device)
@@ -103,15 +103,23 @@ def _process_peak(name: str, overrides: tuple[str, ...], kind: str) -> float:
 
 
 def cuda_peak(call: Callable[[], None], device: torch.device) -> tuple[float, float] | None:
-    """MiB allocated and reserved at most during two calls; None if they do not fit."""
-    gc.collect()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
+    """MiB allocated and reserved at most during a call; None if it does not fit.
+
+    The calls before it make the optimiser's momenta, and try kernels out: with as much memory as there is, so that this
+    tells nothing of what a smaller card needs.
+    """
+    gc.collect()  # what was measured before
     try:
-        for _ in range(2):  # the second with the optimiser's momenta in place
+        for _ in range(2):
             call()
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
         torch.cuda.synchronize(device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         return None
     return torch.cuda.max_memory_allocated(device) / MIB, torch.cuda.max_memory_reserved(device) / MIB
 
@@ -140,7 +148,9 @@ def _fits(recipe: Recipe, device: torch.device, *options: str) -> list[Row]:
         work = None
         try:
             work = Work(recipe.config(f'batch_size={batch}', 'amp=bf16', *options), device)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             break
         peak = cuda_peak(work.ours, device)
         del work

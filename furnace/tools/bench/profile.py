@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 
-import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -11,6 +10,7 @@ from furnace.tools.bench.measure import Row, Spread, synchronize
 from furnace.tools.bench.recipes import Plan
 from furnace.tools.bench.step import configured
 from furnace.tools.bench.work import Work
+from furnace.utils.memory import out_of_memory
 
 # The first that an operator's name matches.
 KINDS = {
@@ -44,7 +44,9 @@ def _shares(plan: Plan, recipe) -> list[Row]:
         with profile(activities=activities) as profiled:
             work.ours()
             synchronize(plan.device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         return [Row('profile', title, '%', None, note='does not fit')]
     for event in profiled.key_averages():
         if event.device_type == DeviceType.CPU:  # an operator, with what it started on the device

@@ -53,8 +53,10 @@ class Plan:
     rounds: int = 5
     images: int = 2
     list_lengths: tuple[int, ...] = (100, 10_000, 1_000_000)
+    quick: bool = False
+    """small networks and crops on a GPU too, and nothing of what fits"""
     backbone: str = 'resnet50'
-    """of CPU measurements, as the sides; a GPU runs the recipes"""
+    """of small measurements, as the sides"""
     memory_side: int = 256
     step_side: int = 129
     waits: int = 3
@@ -73,6 +75,11 @@ class Plan:
         if not items:
             raise UserError(f'{path}: has no images with labels to measure with')
         return items[: self.images]
+
+    @property
+    def small(self) -> bool:
+        """Whether networks and crops are small; else they are those of the recipes."""
+        return self.quick or self.device.type != 'cuda'
 
     @property
     def described(self) -> str:

@@ -18,6 +18,7 @@ from furnace.engine.precision import choose_amp
 from furnace.tools.bench.measure import Row, Spread, in_turns, synchronize
 from furnace.tools.bench.recipes import Plan, Recipe
 from furnace.tools.bench.work import Work
+from furnace.utils.memory import out_of_memory
 
 # Dense bfloat16 of the makers' data sheets, FLOP/s. Other forms of these chips (PCIe, NVL) have other peaks.
 PEAKS = {'H100 80GB HBM3': 989e12, 'H200': 989e12, 'A100': 312e12}
@@ -35,15 +36,17 @@ def peak_of(device_name: str) -> float | None:
 
 
 def configured(plan: Plan, recipe: Recipe, batch: int | None = None) -> tuple[Config, str]:
-    """The iteration that is measured, and its name: the recipe's own on a GPU, a small one on the CPU.
+    """The iteration that is measured, and its name: the recipe's own, or a small one.
 
     Args:
         batch: images, instead of those of the recipe.
     """
     overrides = ['amp=auto']
     if plan.device.type != 'cuda':
+        overrides = ['amp=off']
+    if plan.small:
         side, batch = plan.step_side, batch or 2
-        overrides = ['amp=off', f'backbone={plan.backbone}', f'image_height={side}', f'image_width={side}']
+        overrides += [f'backbone={plan.backbone}', f'image_height={side}', f'image_width={side}']
     C = recipe.config(*overrides, *([f'batch_size={batch}'] if batch else []))
     kind = {'bf16': 'bfloat16', 'off': 'float32'}[choose_amp(C.amp, plan.device)]
     return C, f'{recipe.name}: {C.backbone}, batch {C.batch_size}, {C.image_height}², {kind}'
@@ -82,7 +85,9 @@ def _seconds(calls: dict[str, Callable], rounds: int, device: torch.device) -> d
     """As ``in_turns``; None where one of the calls does not fit in memory."""
     try:
         return in_turns(calls, rounds, device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
         return None  # and what the failed call held is free again
 
 

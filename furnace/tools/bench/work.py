@@ -31,7 +31,8 @@ class Work:
     """
 
     def __init__(self, config: Config, device: torch.device):
-        self.config, self.device = Config({**config, 'lr': 1e-9}), device
+        # Without pictures, which would keep a batch and its labels.
+        self.config, self.device = Config({**config, 'lr': 1e-9, 'image_every': 0}), device
         self.warnings: list[str] = []
         self.batch = random_batch(config, device)
 
