@@ -84,6 +84,7 @@ class DeepLabV3Plus(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode='fan_in', nonlinearity='relu')
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, num_classes, H, W) of normalised images (N, 3, H, W); float32 under autocast too."""
         logits = self.classifier(self.head(*self.backbone(x)))
         if logits.dtype in (torch.bfloat16, torch.float16):
             logits = logits.float()  # before they are enlarged: halves would tie

@@ -34,6 +34,7 @@ class DualNetwork(nn.Module):
 
     @property
     def branches(self) -> tuple[DeepLabV3Plus, DeepLabV3Plus]:
+        """Branch 1 and branch 2."""
         return self.branch1, self.branch2
 
     def forward(self, x: Tensor, step: int = 1) -> Tensor:

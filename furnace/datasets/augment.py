@@ -90,7 +90,18 @@ def train_crop(
     scales: Sequence[float],
     rng: np.random.Generator,
 ) -> Crop:
-    """Flip with probability 0.5, scale by one of ``scales``, crop at random, pad evenly what is too small."""
+    """Flip with probability 0.5, scale by one of ``scales``, crop at random, pad evenly what is too small.
+
+    The crop is flipped, not the whole image before: where a factor is no whole number, mirrored labels may differ from
+    those of the published order by a pixel.
+
+    Args:
+        image: uint8 (H, W, 3).
+        label: uint8 (H, W), or None.
+        size: height and width of the crop.
+        scales: factors.
+        rng: advanced alike for every image.
+    """
     flip, scale, place = rng.random() < 0.5, scales[rng.integers(len(scales))], rng.random(2)
     top, left = (
         int(p * (max(0, have - wanted) + 1))

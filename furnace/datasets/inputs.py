@@ -30,10 +30,13 @@ class Source(NamedTuple):
 
     @property
     def is_video(self) -> bool:
+        """As its suffix says."""
         return self.path.suffix.lower() in VIDEOS
 
 
 class Picture(NamedTuple):
+    """An image, or a frame of a video, to be segmented."""
+
     name: str
     image: np.ndarray
     """uint8 (H, W, 3) RGB"""

@@ -38,6 +38,7 @@ class Batch:
     """for CutMix, see ``furnace.seg_opr.cutmix.draw_boxes``"""
 
     def tensors(self) -> dict[str, Tensor]:
+        """Those that the method has, by their names."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def to(self, device: torch.device) -> 'Batch':

@@ -111,6 +111,7 @@ def _line(error: Exception, path: str | os.PathLike) -> int | None:
 
 @contextmanager
 def overriding(texts: dict[str, str]) -> Iterator[None]:
+    """Within it ``texts``, by attribute name, replace what is assigned to a Config."""
     token = _overrides.set(texts)
     try:
         yield

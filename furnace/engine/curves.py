@@ -62,6 +62,7 @@ class Curves:
             self.events.scalar(f'{prefix}{name}', value, iteration)
 
     def add(self, iteration: int, figures: dict[str, float]) -> None:
+        """Losses and rate of an iteration, to both."""
         if self.active:
             with self._telling():
                 self.file.write(json.dumps({'iteration': iteration, **figures}) + '\n')

@@ -38,6 +38,7 @@ class EventFile:
             self._write(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
 
     def scalar(self, tag: str, value: float, iteration: int) -> None:
+        """A point of the curve ``tag``."""
         self._write(Event(step=iteration, summary=summary.scalar(tag, value)))
 
     def image(self, tag: str, picture: np.ndarray, iteration: int) -> None:
@@ -56,4 +57,5 @@ class EventFile:
         self.flushed = time.monotonic()
 
     def close(self) -> None:
+        """Write what is left."""
         self.records.close()

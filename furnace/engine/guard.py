@@ -19,6 +19,7 @@ class Record(NamedTuple):
 
     @property
     def not_finite(self) -> list[str]:
+        """Each in words, such as 'sup_1 is nan'."""
         return [f'{name} is {value}' for name, value in self.values.items() if not math.isfinite(value)]
 
 

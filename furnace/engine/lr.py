@@ -4,7 +4,10 @@ from torch import nn
 
 
 def poly_lr(base: float, power: float, iteration: int, total: int, warmup: int = 0) -> float:
-    """base · (1 - i/total)^power; during warm-up base · i/warmup. After it the curve counts from iteration 0."""
+    """base · (1 - i/total)^power, the "poly" of DeepLab (Chen et al., TPAMI 2018); CPCL's power is 0.9.
+
+    During warm-up base · i/warmup. After it the curve counts from iteration 0.
+    """
     if iteration < warmup:
         return base * iteration / warmup
     return base * (1 - iteration / total) ** power

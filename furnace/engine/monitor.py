@@ -78,6 +78,7 @@ class Monitor:
         self._count()
 
     def resume(self) -> None:
+        """Training goes on."""
         self.since = monotonic()
 
     def see(self, taught: Taught) -> None:

@@ -47,6 +47,7 @@ class Optimizers:
                 group['lr'] = rate
 
     def backward(self, loss: Tensor) -> None:
+        """Add the gradient of ``loss`` (0-d) to the parameters', scaled where fp16 needs it."""
         self.scaler.scale(loss).backward()
 
     def norms(self) -> list[Tensor]:

@@ -32,7 +32,7 @@ class Taught(NamedTuple):
 
 
 class Step:
-    """The gradient of one iteration's loss, whatever the method.
+    """The gradient of one iteration's loss (CPCL section III), whatever the method.
 
     sup_1 + sup_2 + λ (inter + union). Each of the four losses is backpropagated as soon as it is known, so that one
     branch's one graph is alive at a time; the gradients add up to that of the sum.

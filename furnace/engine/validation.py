@@ -64,6 +64,7 @@ class Validation:
         return f'{100 * score["mean_iou"]:.2f} (epoch {score["epoch"]})'
 
     def state_dict(self) -> dict:
+        """Plain values, for a checkpoint."""
         return {'last': self.last, 'best': self.best, 'protocol': self._protocol()}
 
     def load_state_dict(self, state: dict) -> None:

@@ -63,6 +63,8 @@ class CrossEntropy(nn.Module):
 class OhemCrossEntropy(CrossEntropy):
     """Cross-entropy over the hard pixels: those whose true class has a probability at or below a cut-off.
 
+    CPS's and CPCL's supervised loss for Cityscapes; after Shrivastava et al., CVPR 2016 (online hard example mining).
+
     The cut-off is ``thresh``, or more where fewer than ``min_kept`` pixels would be left. With fewer than ``min_kept``
     valid pixels, all of them count.
 

@@ -52,7 +52,7 @@ def disagreement(N: Tensor) -> tuple[Tensor, Tensor]:
 def cpcl_targets(
     p1: Tensor, p2: Tensor, c1: Tensor, c2: Tensor, w: Tensor, reweight: bool = True
 ) -> tuple[Target, Target]:
-    """Intersection labels (conservative) and union labels (progressive) with their confidences.
+    """Intersection labels (conservative) and union labels (progressive) with their confidences (CPCL section III).
 
     Labels p are int64 (B, H, W), confidences c of the logits' dtype (B, H, W), w is float64 (C).
 
@@ -100,6 +100,9 @@ TARGETS: dict[str, Callable[..., tuple[Target, Target]]] = {
 
 
 def pseudo_loss(logits: Tensor, target: Target) -> Tensor:
-    """Cross-entropy times the weight, mean over ALL pixels: void adds 0 to the sum and still counts."""
+    """Cross-entropy of logits (B, C, H, W) times the weight, a 0-d mean over ALL pixels: void adds 0, and counts.
+
+    CPCL's confidence-based re-weighting (section III), where the target has a weight.
+    """
     loss = pixel_losses(logits, target.label, IGNORE)
     return (loss if target.weight is None else loss * target.weight).mean()

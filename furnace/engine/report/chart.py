@@ -11,17 +11,23 @@ NAMES = 12  # at most, below the points
 
 
 class Tick(NamedTuple):
+    """A number beside the axis of scores."""
+
     at: float
     text: str
 
 
 class Point(NamedTuple):
+    """A checkpoint's score; the text tells it."""
+
     x: float
     y: float
     text: str
 
 
 class Line(NamedTuple):
+    """The scores of a branch."""
+
     name: str
     points: list[Point]
 

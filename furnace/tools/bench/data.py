@@ -22,6 +22,7 @@ SMALL = replace(VOC, image_size=(64, 64), suffix='.png')
 
 
 def rows(plan: Plan) -> list[Row]:
+    """A sample's cost, by recipe, and with growing lists."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # as in a loader worker
     try:

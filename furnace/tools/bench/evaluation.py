@@ -18,6 +18,7 @@ from furnace.utils.memory import process_memory
 
 
 def rows(plan: Plan) -> list[Row]:
+    """An evaluation's cost, by recipe."""
     return [row for recipe in plan.recipes for row in _evaluations(plan, recipe)]
 
 

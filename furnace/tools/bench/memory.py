@@ -20,6 +20,7 @@ BATCHES = (2, 4, 6, 8, 12, 16, 24, 32)
 
 
 def rows(plan: Plan) -> list[Row]:
+    """What graphs hold; on a GPU also peaks, and what fits."""
     found = _small(plan, plan.recipes[0])  # the recipes differ in the classes alone
     if not plan.small:
         for recipe in plan.recipes:

@@ -25,10 +25,12 @@ KINDS = {
 
 
 def kind_of(operator: str) -> str:
+    """One of ``KINDS``."""
     return next(kind for kind, pattern in KINDS.items() if re.search(pattern, operator, re.IGNORECASE))
 
 
 def rows(plan: Plan) -> list[Row]:
+    """Shares of an iteration, by recipe."""
     return [row for recipe in plan.recipes for row in _shares(plan, recipe)]
 
 

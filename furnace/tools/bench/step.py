@@ -25,6 +25,7 @@ PEAKS = {'H100 80GB HBM3': 989e12, 'H200': 989e12, 'A100': 312e12}
 
 
 def rows(plan: Plan) -> list[Row]:
+    """Seconds of an iteration, by recipe, and the wait for data."""
     return [row for recipe in plan.recipes for row in _steps(plan, recipe)]
 
 

@@ -50,6 +50,7 @@ class Work:
         return Trainer(C, network, criterion.to(self.device), None, None, self.device)
 
     def ours(self) -> None:
+        """An iteration of the trainer."""
         self.trainer.iterate(self.batch)
 
     @cached_property
@@ -73,6 +74,7 @@ class Work:
         return [x, batch.y.long(), u0, u1, torch.rand(len(x), 1, *x.shape[-2:], device=self.device) < 0.3]
 
     def plain(self) -> None:
+        """An iteration of the plain version."""
         self._plain(*self._plain_inputs)
 
     def networks(self) -> Iterator[nn.Module]:

@@ -25,6 +25,7 @@ class Run(NamedTuple):
 
     @property
     def folder(self) -> str:
+        """The name of its log folder."""
         return f'{self.variant.replace(" ", "_")}_1-{self.ratio}_{self.seed}'
 
 

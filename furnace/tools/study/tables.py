@@ -31,6 +31,7 @@ def spread(values: Iterable[float], seeds: int) -> str:
 
 
 def seeds_of(rows: Iterable[Run]) -> int:
+    """How many different ones."""
     return len({run.seed for run in rows})
 
 
