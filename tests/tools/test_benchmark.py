@@ -2,7 +2,6 @@
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,50 +13,10 @@ from torch import nn
 
 from furnace.datasets.images import read_image
 from furnace.tools import benchmark
-from furnace.tools.bench import evaluation, measure, memory, plain, profile, recipes, step, work
+from furnace.tools.bench import evaluation, measure, memory, plain, profile, recipes
 from furnace.tools.bench.measure import Row, Spread
 
 CPU = torch.device('cpu')
-
-
-class Branch(nn.Module):
-    """The parts that parameter groups are made from."""
-
-    def __init__(self, num_classes):
-        super().__init__()
-        self.backbone, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
-        self.classifier = nn.Conv2d(4, num_classes, 1)
-
-    def forward(self, x):
-        return self.classifier(self.head(self.backbone(x))).float()  # as the real one
-
-
-class Network(nn.Module):
-    def __init__(self, C):
-        super().__init__()
-        self.branches = nn.ModuleList(Branch(C.num_classes) for _ in (1, 2))
-
-    def forward(self, x, step=1):
-        return self.branches[step - 1](x)
-
-
-class Tiny(recipes.Recipe):
-    def config(self, *overrides):
-        least = dict.fromkeys(('image_height', 'image_width', 'eval_crop_size'), 32) | {'num_workers': 0}
-        return super().config(*(f'{name}={value}' for name, value in least.items()), *overrides)
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """Both recipes and the quick plan, made tiny, in one process."""
-    for name, recipe in recipes.RECIPES.items():
-        small = Tiny(**{**vars(recipe), 'image_size': (36, 48), 'shrink': 1})
-        monkeypatch.setitem(recipes.RECIPES, name, small)
-    for module in (work, evaluation):
-        monkeypatch.setattr(module, 'build_network', Network)
-    monkeypatch.setattr(memory, 'ProcessPoolExecutor', lambda number, context: ThreadPoolExecutor(number))
-    quick = {**benchmark.QUICK, 'memory_side': 16, 'step_side': 16, 'list_lengths': (10, 20)}
-    monkeypatch.setattr(benchmark, 'QUICK', quick)
 
 
 def test_every_part_for_every_recipe_in_the_table_and_the_json(tiny, tmp_path, capsys):
@@ -152,100 +111,6 @@ def test_table():
     assert two.split() == ['step', 'two', 's', '–', '–', 'does', 'not', 'fit']
 
 
-@pytest.mark.parametrize(
-    'name, peak',
-    [
-        ('NVIDIA H100 80GB HBM3', 989e12),
-        ('NVIDIA H200', 989e12),
-        ('NVIDIA A100-SXM4-80GB', 312e12),
-        ('NVIDIA A100-PCIE-40GB', 312e12),
-        ('NVIDIA H100 PCIe', None),
-        ('NVIDIA H100 NVL', None),
-        ('NVIDIA H200 NVL', None),
-        ('Tesla T4', None),
-    ],
-)
-def test_peaks_of_known_gpus_alone(name, peak):
-    assert step.peak_of(name) == peak
-
-
-def test_a_plain_step_that_does_not_fit_leaves_ours(tiny, tmp_path, monkeypatch):
-    def too_much(self):
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(work.Work, 'plain', too_much)
-    plan = recipes.Plan((recipes.RECIPES['voc'],), CPU, tmp_path, rounds=1, images=1, step_side=16, waits=1)
-    *_, row = step.rows(plan)
-    assert row.ours.median > 0 and row.plain is None and row.ratio is None
-    assert 'does not fit' in row.note
-
-
-def test_a_profile_that_does_not_fit(tiny, tmp_path, monkeypatch):
-    def too_much(self):
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(work.Work, 'ours', too_much)
-    (row,) = profile.rows(recipes.Plan((recipes.RECIPES['voc'],), CPU, tmp_path, step_side=16))
-    assert (row.ours, row.note) == (None, 'does not fit')
-
-
-@pytest.fixture
-def fake_cuda(monkeypatch):
-    """Calls of a GPU that the CPU answers; a batch of b images reserves 2b - 0.5 GiB, more than 40 GiB do not fit."""
-    batch = []
-
-    def reserved(device):
-        if 2 * batch[-1] > 40:
-            raise torch.OutOfMemoryError
-        return 2 * batch[-1] * 2**30 - 2**29
-
-    made = work.random_batch
-    monkeypatch.setattr(work, 'random_batch', lambda C, device: batch.append(C.batch_size) or made(C, device))
-    monkeypatch.setattr(torch.cuda, 'synchronize', reserved)
-    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda device: None)
-    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', reserved)
-    monkeypatch.setattr(torch.cuda, 'max_memory_reserved', reserved)
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'NVIDIA H200')
-
-
-def test_what_fits_on_a_card(tiny, fake_cuda):
-    found = memory._fits(recipes.RECIPES['voc'], CPU)
-    assert [row.ours.median for row in found] == [2, 6, 8, 16, 16]  # below 7, 15, 23, 47, 79 GiB
-    allocated, reserved = memory._on_gpu(recipes.RECIPES['voc'], CPU)  # batch 8
-    assert (allocated.ours, allocated.plain, reserved.ratio) == (Spread.of([15872]), Spread.of([15872]), 1)
-
-
-def test_a_peak_without_the_trials_before_it(monkeypatch):
-    """Kernels are tried out in the first calls, with all the memory that there is."""
-    now, peak = [0], [0]
-
-    def call():
-        now[0] += 1
-        peak[0] = max(peak[0], 100 if now[0] < 3 else 7)
-
-    monkeypatch.setattr(torch.cuda, 'synchronize', lambda device: None)
-    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: None)
-    monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda device: peak.__setitem__(0, 0))
-    for name in ('max_memory_allocated', 'max_memory_reserved'):
-        monkeypatch.setattr(torch.cuda, name, lambda device: peak[0] * memory.MIB)
-    assert memory.cuda_peak(call, CPU) == (7, 7)
-
-    def full():
-        raise RuntimeError('FIND was unable to find an engine to execute this computation')
-
-    assert memory.cuda_peak(full, CPU) is None
-
-
-def test_utilisation_of_a_known_gpu(fake_cuda):
-    a = torch.randn(10, 10)
-    step_row, share = step._rows_of(
-        'title', SimpleNamespace(device=torch.device('cuda'), ours=lambda: a @ a), {'ours': [1.0], 'plain': [2.0]}
-    )
-    assert '2e-09 TFLOP' in step_row.note
-    assert share.ours.median == pytest.approx(100 * 2000 / 989e12)
-    assert share.plain.median == pytest.approx(50 * 2000 / 989e12)
-
-
 def test_images_a_second_of_a_network(tiny, tmp_path):
     plan = recipes.Plan((recipes.RECIPES['city'],), CPU, tmp_path, rounds=1)
     C, image = plan.recipes[0].config(), np.zeros((40, 70, 3), np.uint8)
@@ -317,23 +182,6 @@ def test_a_part_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypatc
     assert shown.err.endswith('error: step: could not be measured; the reason stands above\n')
     assert 'RuntimeError: no such kernel' in shown.err and '\neval  x ' in shown.out
     assert ([row['what'] for row in content['rows']], content['failed']) == (['x'], ['step'])
-
-
-def test_on_a_gpu_its_figures_come_first(monkeypatch, tmp_path):
-    assert set(benchmark.ON_GPU) == set(benchmark.PARTS)
-    seen, plans = [], []
-    parts = {name: lambda plan, name=name: seen.append(name) or plans.append(plan) or [] for name in benchmark.PARTS}
-    monkeypatch.setattr(benchmark, 'PARTS', parts)
-    monkeypatch.setattr(benchmark, '_device', lambda text: torch.device('cuda', 0))
-    monkeypatch.setattr(benchmark, 'machine', lambda device: dict.fromkeys(('device', 'cpu', 'torch_threads', 'torch')))
-    monkeypatch.setattr(benchmark, 'set_up', lambda device, deterministic: None)
-    for options, small, waits in ([], False, 40), (['--quick'], True, 20):
-        seen.clear()
-        assert benchmark.main(['--device', 'cuda:0', *options]) == 0
-        assert seen[0] == 'step' and seen[-1] == 'data'
-        assert (plans[-1].small, plans[-1].waits) == (small, waits)
-        C, title = step.configured(replace(plans[-1], folder=tmp_path), recipes.RECIPES['city'])
-        assert (C.image_height, C.backbone) == ((33, 'resnet18') if small else (800, 'resnet50')), title
 
 
 def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch, capsys):
