@@ -3,7 +3,7 @@
 A small experiment on real photographs, sized so that a CPU can do it.
 Data: python -m furnace.datasets.prepare camvid SOURCE DATA/camvid
 Run:  python train.py && python eval.py -e last
-A thread of an AMD EPYC ends with a mIoU of 37.55 % (docs/measurements/camvid_1-8_cpu.json; its time was not kept).
+One run on a thread of an AMD EPYC ended with a mIoU of 37.55 % (docs/measurements/camvid_1-8_cpu.json; no time kept).
 """
 
 import os

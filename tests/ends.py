@@ -26,3 +26,11 @@ def difference(log: Path, other: Path) -> str | None:
     if (log / LOSSES).read_text().count('\n') != two['iteration']:
         return f'{LOSSES} has a gap or a double'
     return first_difference(read_losses(other), read_losses(log))
+
+
+def assert_same_model(first: Path, second: Path) -> None:
+    """Two checkpoints are of one iteration, and every tensor of the networks is the same, bit for bit."""
+    one, two = load_file(first), load_file(second)
+    assert one['iteration'] == two['iteration']
+    assert one['model'].keys() == two['model'].keys()
+    assert [name for name, tensor in one['model'].items() if not torch.equal(tensor, two['model'][name])] == []

@@ -73,6 +73,7 @@ def _told(error: Exception) -> UserError | RunError | None:
     return told
 
 
+@unread()
 def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> int:
     """Parse, run, and turn mistakes and failures into one line and an exit status."""
     arguments = parser.parse_intermixed_args()
@@ -94,8 +95,7 @@ def run_command(parser: argparse.ArgumentParser, command: Callable[[argparse.Nam
         return told.status
     except Stopped as stop:
         if os.environ.get('RANK', '0') == '0':
-            with unread(sys.stderr):
-                print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)
+            print(f'{stop}; go on with: python {parser.prog} -c auto, and the same settings', file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

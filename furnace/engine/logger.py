@@ -5,14 +5,13 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
-from tqdm.utils import ObjectWrapper
 
 from furnace.utils.errors import UserError
 
@@ -24,38 +23,50 @@ class _Terminal(logging.Handler):
         tell(self.format(record))
 
 
-@contextmanager
-def unread(stream: TextIO) -> Iterator[None]:
-    """Within it ``stream`` may be a closed terminal, or a pipe whose reader has ended: what comes goes nowhere then."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.EIO, errno.EPIPE):
-            raise
-        with suppress(OSError), open(os.devnull, 'wb') as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())
-
-
-class Console(ObjectWrapper):
-    """A stream for a progress bar that goes on when nobody reads it any more; to tqdm it is the stream itself."""
+class Console:
+    """A stream whose terminal may be closed, or the reader of its pipe ended: what comes then goes nowhere."""
 
     def __init__(self, stream: TextIO):
-        super().__init__(stream)
-        for name in ('write', 'flush'):
-            self.wrapper_setattr(name, unread(stream)(getattr(stream, name)))
+        self._stream = stream
 
-    def __eq__(self, other: object) -> bool:
-        return self._wrapped == getattr(other, '_wrapped', other)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
-    __hash__ = None
+    def write(self, text: str) -> int:
+        """As the stream's."""
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As the stream's."""
+        self._try(self._stream.flush)
+
+    def _try(self, call: Callable, *arguments: str) -> None:
+        try:
+            call(*arguments)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            with suppress(OSError), open(os.devnull, 'wb') as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Within it nothing ends because nobody reads what it prints; the log files have it."""
+    former = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(Console, former)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = former
 
 
 def tell(text: str) -> None:
     """Print a line on the terminal, above a progress bar."""
     encoding = sys.stdout.encoding or 'utf-8'  # in which not every name can be written
-    with unread(sys.stdout):
-        tqdm.write(text.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
-        sys.stdout.flush()
+    tqdm.write(text.encode(encoding, 'backslashreplace').decode(encoding), file=sys.stdout)
+    sys.stdout.flush()
 
 
 def unused_path(folder: Path, kind: str, suffix: str) -> Path:

@@ -105,8 +105,7 @@ def _train(
         torch.manual_seed(C.seed)
         network = build_network(C)
         notes = []
-        found = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes)
-        source, content, anew = found or (None, None, True)
+        source, content, anew = _find_checkpoint(arguments.resume, Path(C.snapshot_dir), world, notes)
         weights = None
         if source is None and C.pretrained_model is not None:
             backbones = [branch.backbone for branch in network.branches]
@@ -127,6 +126,8 @@ def _train(
                 f'{C.snapshot_dir}: the processes found checkpoints of iterations {-least} to {greatest}; '
                 'all machines need the same folder'
             )
+        if anew and trainer.iteration >= trainer.total:
+            raise UserError(f'{source}: nothing is left to train after it; set more epochs than {C.nepochs}')
         # What the user can get wrong was told above, before any file is written or moved.
         logger = silent_log()
         if anew:  # the best checkpoint is not among what this run leaves
@@ -164,8 +165,9 @@ def _filled_cache(C: Config, data: TrainSet, world: World, logger: logging.Logge
 
 def _find_checkpoint(
     resume: str | None, folder: Path, world: World, notes: list[str]
-) -> tuple[Path, dict, bool] | None:
+) -> tuple[Path | None, dict | None, bool]:
     """The checkpoint to go on from, as ``-c`` says, its content, and whether what the run leaves begins anew."""
+    nothing = None, None, True
     (again,) = world.most(int(restarted()))  # torchrun counts on each machine for itself
     if again:
         found = checkpoint.newest_good(folder, notes.append)
@@ -173,9 +175,9 @@ def _find_checkpoint(
             return *found, False
     if resume == 'auto':
         found = checkpoint.newest_good(folder, notes.append)
-        return found and (*found, False)
+        return (*found, False) if found else nothing
     if not resume:
-        return None
+        return nothing
     # A file begins a history of its own, unless it is the last checkpoint of the one here.
     return Path(resume), load_file(resume), Path(resume).resolve() != (folder / checkpoint.LAST).resolve()
 

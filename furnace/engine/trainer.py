@@ -18,7 +18,6 @@ from furnace.engine.curves import Curves
 from furnace.engine.distributed import ALONE, World, replicate
 from furnace.engine.feed import Feed
 from furnace.engine.guard import Guard, Record
-from furnace.engine.logger import Console
 from furnace.engine.lr import poly_lr
 from furnace.engine.monitor import Monitor
 from furnace.engine.optimizer import Optimizers
@@ -123,7 +122,7 @@ class Trainer:
         self.network.train()
         bar = tqdm(
             total=self.total, initial=self.iteration, unit='it', mininterval=0.5 if sys.stderr.isatty() else 30,
-            dynamic_ncols=True, disable=self.world.rank > 0, file=Console(sys.stderr),
+            dynamic_ncols=True, disable=self.world.rank > 0,
         )  # fmt: skip
         with bar, self.stop, Curves(Path(C.log_dir), self.iteration, self.world.rank == 0, self.scored) as curves:
             saved_at = time.monotonic()

@@ -93,8 +93,9 @@ def _run(args: argparse.Namespace, command: str) -> None:
             for name in (ON_GPU if on_gpu else PARTS) if args.part == 'all' else (args.part,):
                 print(f'measuring: {name}', file=sys.stderr)
                 try:
-                    rows += PARTS[name](plan)
-                except (UserError, RunError, OSError):
+                    for row in PARTS[name](plan):
+                        rows.append(row)
+                except (UserError, RunError):
                     raise
                 except Exception:  # of a device that nothing here was tried on; the other parts may work
                     traceback.print_exc()

@@ -30,6 +30,13 @@ RANDOM = random.Random()  # another moment in every run of the suite
 SECONDS = 300  # after which a run counts as hanging
 
 
+@pytest.fixture(autouse=True)
+def no_trace_of_launch(monkeypatch):
+    """It sets the variable for processes that it starts; later tests start others."""
+    monkeypatch.setenv('TORCHELASTIC_SIGNALS_TO_HANDLE', '')
+    monkeypatch.delenv('TORCHELASTIC_SIGNALS_TO_HANDLE')
+
+
 def children(process: subprocess.Popen) -> list[int]:
     return [int(number) for number in Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()]
 
@@ -150,7 +157,7 @@ def test_a_restart_goes_on_with_its_own_run_alone(tmp_path, monkeypatch):
 
     def found(resume):
         found = _find_checkpoint(resume, tmp_path, ALONE, [])
-        return found and (found[1]['run'], found[2])
+        return found[1] and (found[1]['run'], found[2])
 
     mine, other, first = ('mine', False), ('other', False), ('first', True)
     for run, restarts, expected in (

@@ -1,4 +1,4 @@
-"""train.py as users run it: what it leaves behind, and that a run can be repeated and gone on with."""
+"""train.py as users run it: what it leaves behind, and that a run can be repeated."""
 
 import hashlib
 import json
@@ -8,9 +8,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from ends import assert_same_model
 from full import full_disk
 from tensorboardX.proto import event_pb2
-from tiny import NAMES, SETTINGS, told
+from tiny import NAMES, SETTINGS
 
 from furnace.base_model import load_file
 from furnace.engine import checkpoint
@@ -18,16 +19,6 @@ from furnace.engine.trainer import Trainer
 
 STATE = ('bad_steps', 'classes', 'config', 'lists', 'processes', 'run', 'scaler', 'validation', 'amp')
 SHORT = {'nepochs': 1, 'niters_per_epoch': 1}
-
-
-def model(path):
-    return load_file(path)['model']
-
-
-def assert_same_model(first, second):
-    first, second = model(first), model(second)
-    assert first.keys() == second.keys()
-    assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 def logged_iterations(log):
@@ -69,7 +60,7 @@ def test_checkpoint_content(trained, demo):
         rates = [group['lr'] for group in content[f'optimizer_{k}']['param_groups']]
         assert rates == pytest.approx([0.01 * (1 / 8) ** 0.9] * 6)
     assert_same_model(trained / 'snapshot' / 'epoch-3.pth', trained / 'snapshot' / 'epoch-last.pth')
-    first, last = model(trained / 'snapshot' / 'epoch-2.pth'), content['model']
+    first, last = load_file(trained / 'snapshot' / 'epoch-2.pth')['model'], content['model']
     assert all(not torch.equal(first[name], last[name]) for name in first if 'conv' in name)
 
 
@@ -104,34 +95,6 @@ def test_same_run_again_with_workers(trained, demo, log):
 def test_another_seed_gives_other_losses(trained, demo, log, no_checkpoints):
     assert demo.call('train.py', log, **SHORT, seed=1).status == 0
     assert logged_iterations(log)[1]['loss'] != logged_iterations(trained)[1]['loss']
-
-
-def test_go_on_from_a_file(trained, demo, log):
-    """From another folder: what the own one holds is kept."""
-    (log / 'snapshot').mkdir(parents=True)
-    (log / 'snapshot' / 'epoch-last.pth').write_text('of another run')
-    outcome = demo.call('train.py', log, '-c', trained / 'snapshot' / 'epoch-2.pth')
-    assert outcome.status == 0, outcome.stderr
-    assert 'going on from iteration 6' in outcome.stdout
-    assert_same_model(trained / 'snapshot' / 'epoch-last.pth', log / 'snapshot' / 'epoch-last.pth')
-    assert (log / 'snapshot_1' / 'epoch-last.pth').read_text() == 'of another run'
-
-
-def test_go_on_from_a_released_checkpoint(trained, demo, log, tmp_path):
-    """It tells neither settings nor lists: with --force these are taken for its own."""
-    content = load_file(trained / 'snapshot' / 'epoch-2.pth')
-    path = tmp_path / 'released.pth'
-    released = {name: content[name] for name in ('model', 'optimizer_1', 'optimizer_2', 'epoch', 'iteration')}
-    torch.save({**released, 'iteration': 1}, path)  # within the epoch
-    text = told(demo.call('train.py', log, '-c', path))
-    assert text.startswith(f'{path}: tells neither settings nor lists') and '--force goes on after its epoch 2' in text
-    outcome = demo.call('train.py', log, '-c', path, '--force')
-    assert outcome.status == 0, outcome.stderr
-    assert 'going on from iteration 6' in outcome.stdout
-    assert_same_model(trained / 'snapshot' / 'epoch-last.pth', log / 'snapshot' / 'epoch-last.pth')
-    for epoch in ({}, {'epoch': -1}, {'epoch': 'last'}):
-        torch.save({**{name: released[name] for name in ('model', 'optimizer_1', 'optimizer_2')}, **epoch}, path)
-        assert told(demo.call('train.py', log, '-c', path, '--force')).startswith(f'{path}: tells no epoch')
 
 
 def test_training_without_continue_keeps_what_an_earlier_one_left(demo, log, small, monkeypatch):
@@ -178,11 +141,6 @@ def test_log_every(demo, log, no_work):
     assert demo.call('train.py', log, nepochs=2, niters_per_epoch=5, log_every=3).status == 0
     # Every third iteration, and the last of each epoch.
     assert list(logged_iterations(log)) == [3, 5, 6, 9, 10]
-
-
-def test_finished_training_is_left_alone(trained, demo, log, no_work):
-    outcome = demo.call('train.py', log, '-c', trained / 'snapshot' / 'epoch-last.pth')
-    assert (outcome.status, no_work) == (0, [])
 
 
 METHODS = {
@@ -267,7 +225,7 @@ def test_interrupt(demo, log, monkeypatch):
 def test_pretrained_weights_fill_both_backbones(demo, log, tmp_path, trained, monkeypatch):
     """A file with one branch's backbone: both branches start from it, their heads from the seed; the log names it."""
     prefix = 'branch1.backbone.'
-    there = model(trained / 'snapshot' / 'epoch-2.pth')
+    there = load_file(trained / 'snapshot' / 'epoch-2.pth')['model']
     weights = {name.removeprefix(prefix): value for name, value in there.items() if name.startswith(prefix)}
     path = tmp_path / 'weights.pth'
     torch.save({**weights, 'fc.weight': torch.rand(2, 2)}, path)

@@ -92,9 +92,20 @@ def test_a_peak_without_the_trials_before_it(monkeypatch):
     assert memory.cuda_peak(call, CPU) == (7, 7)
 
     def full():
-        raise RuntimeError('FIND was unable to find an engine to execute this computation')
+        raise RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED')
 
     assert memory.cuda_peak(full, CPU) is None
+
+
+def test_no_kernel_is_a_lack_of_memory_only_where_there_is_none(monkeypatch):
+    def without_kernel():
+        raise RuntimeError('FIND was unable to find an engine to execute this computation')
+
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (5, 100))
+    assert memory.cuda_peak(without_kernel, CPU) is None
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (50, 100))
+    with pytest.raises(RuntimeError, match='unable to find an engine'):
+        memory.cuda_peak(without_kernel, CPU)
 
 
 def test_utilisation_of_a_known_gpu(fake_cuda):

@@ -171,6 +171,7 @@ def test_a_folder_gets_a_file_named_after_the_device(tiny, tmp_path):
 
 def test_a_part_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypatch, capsys):
     def broken(plan):
+        yield Row('step', 'w', 's', Spread.of([1.0]))
         raise RuntimeError('no such kernel')
 
     def row(plan):
@@ -181,7 +182,7 @@ def test_a_part_that_fails_does_not_take_the_others_with_it(tmp_path, monkeypatc
     shown, content = capsys.readouterr(), json.loads((tmp_path / 'benchmark_cpu.json').read_text())
     assert shown.err.endswith('error: step: could not be measured; the reason stands above\n')
     assert 'RuntimeError: no such kernel' in shown.err and '\neval  x ' in shown.out
-    assert ([row['what'] for row in content['rows']], content['failed']) == (['x'], ['step'])
+    assert ([row['what'] for row in content['rows']], content['failed']) == (['w', 'x'], ['step'])
 
 
 def test_what_was_measured_before_a_failure_is_kept(tmp_path, monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """The cost of a training sample: beside decoding its files, against the plain version, and with growing lists."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,13 +21,14 @@ from furnace.utils.errors import UserError
 SMALL = replace(VOC, image_size=(64, 64), suffix='.png')
 
 
-def rows(plan: Plan) -> list[Row]:
+def rows(plan: Plan) -> Iterator[Row]:
     """A sample's cost, by recipe, and with growing lists."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # as in a loader worker
     try:
-        found = [row for recipe in plan.recipes for row in _samples(plan, recipe)]
-        return found + _long_lists(plan)
+        for recipe in plan.recipes:
+            yield from _samples(plan, recipe)
+        yield from _long_lists(plan)
     finally:
         cv2.setNumThreads(threads)
 

@@ -2,7 +2,7 @@
 
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -19,15 +19,14 @@ CONTEXT = 1024  # MiB that CUDA itself takes at most
 BATCHES = (2, 4, 6, 8, 12, 16, 24, 32)
 
 
-def rows(plan: Plan) -> list[Row]:
+def rows(plan: Plan) -> Iterator[Row]:
     """What graphs hold; on a GPU also peaks, and what fits."""
-    found = _small(plan, plan.recipes[0])  # the recipes differ in the classes alone
+    yield from _small(plan, plan.recipes[0])  # the recipes differ in the classes alone
     if not plan.small:
         for recipe in plan.recipes:
-            found += _on_gpu(recipe, plan.device)
-            found += _fits(recipe, plan.device)
-            found += _fits(recipe, plan.device, 'grad_checkpoint=True')
-    return found
+            yield from _on_gpu(recipe, plan.device)
+            yield from _fits(recipe, plan.device)
+            yield from _fits(recipe, plan.device, 'grad_checkpoint=True')
 
 
 def _small(plan: Plan, recipe: Recipe) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
@@ -29,9 +30,10 @@ def kind_of(operator: str) -> str:
     return next(kind for kind, pattern in KINDS.items() if re.search(pattern, operator, re.IGNORECASE))
 
 
-def rows(plan: Plan) -> list[Row]:
+def rows(plan: Plan) -> Iterator[Row]:
     """Shares of an iteration, by recipe."""
-    return [row for recipe in plan.recipes for row in _shares(plan, recipe)]
+    for recipe in plan.recipes:
+        yield from _shares(plan, recipe)
 
 
 def _shares(plan: Plan, recipe) -> list[Row]:

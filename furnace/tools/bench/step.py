@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
@@ -24,9 +24,10 @@ from furnace.utils.memory import out_of_memory
 PEAKS = {'H100 80GB HBM3': 989e12, 'H200': 989e12, 'A100': 312e12}
 
 
-def rows(plan: Plan) -> list[Row]:
+def rows(plan: Plan) -> Iterator[Row]:
     """Seconds of an iteration, by recipe, and the wait for data."""
-    return [row for recipe in plan.recipes for row in _steps(plan, recipe)]
+    for recipe in plan.recipes:
+        yield from _steps(plan, recipe)
 
 
 def peak_of(device_name: str) -> float | None:
