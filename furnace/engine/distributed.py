@@ -7,11 +7,13 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -21,6 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from furnace.base_model import DualNetwork
 from furnace.utils.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 # A process that waits so long for the others gives up: one of them is gone.
 TIMEOUT = timedelta(minutes=15)
@@ -186,6 +191,11 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith('torch.distributed.elastic'):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is told below
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        raise SignalException(f'got {number}', sigval=signal.Signals(number))
+
+    former = signal.signal(signal.SIGUSR1, pass_on)  # older PyTorch leaves it alone
     try:
         with TemporaryDirectory() as folder:
             config = LaunchConfig(
@@ -198,21 +208,14 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
                 rdzv_endpoint='localhost:0',  # a free port
                 max_restarts=0,
             )
-            # Older PyTorch reads the variable, newer the attribute.
+            # The newest PyTorch reads the attribute, others the variable, the oldest neither.
             config.signals_to_handle = os.environ['TORCHELASTIC_SIGNALS_TO_HANDLE'] = ','.join(
                 name for name in SIGNALS if name != 'SIGHUP' or signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
             )  # under nohup a closed terminal ends nothing
             config.shutdown_timeout = SAVING  # older PyTorch waits 30 s
             elastic_launch(config, command[0])(*command[1:])
     except ChildFailedError as error:
-        # A process that waits for a GPU hears no SIGTERM: it is killed later, and is not the cause. Of the others,
-        # those that lost another exit with 1, or are ended before; any other status is the cause.
-        first, follow = min(failure.timestamp for failure in error.failures.values()), {1: 1, -signal.SIGTERM: 2}
-        rank, failure = min(
-            error.failures.items(),
-            key=lambda item: (item[1].timestamp - first > TOGETHER, follow.get(item[1].exitcode, 0)),
-        )
-        code = failure.exitcode
+        rank, code = _cause(error.failures)
         if code >= 0:  # it has told what was wrong
             return code
         name = signal.Signals(-code).name
@@ -220,7 +223,22 @@ def launch(command: Sequence[str], devices: Sequence[torch.device]) -> int:
         return 128 - code
     except SignalException as stop:
         return 128 + int(stop.sigval)
+    finally:
+        signal.signal(signal.SIGUSR1, former)
     return 0
+
+
+def _cause(failures: 'Mapping[int, ProcessFailure]') -> tuple[int, int]:
+    """Rank and exit status of the process that failed of itself.
+
+    A process that waits for a GPU hears no SIGTERM: it is killed later, and is not the cause. Of the others, those that
+    lost another exit with 1, or are ended before; any other status is the cause.
+    """
+    first, follow = min(failure.timestamp for failure in failures.values()), {1: 1, -signal.SIGTERM: 2}
+    rank, failure = min(
+        failures.items(), key=lambda item: (item[1].timestamp - first > TOGETHER, follow.get(item[1].exitcode, 0))
+    )
+    return rank, failure.exitcode
 
 
 class Replicas:
