@@ -6,6 +6,7 @@ import io
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import termios
@@ -106,6 +107,12 @@ def write_data(root: Path) -> None:
     (root / 'classes.json').write_text(json.dumps({'names': NAMES, 'colors': COLORS}))
 
 
+def _as_in_a_terminal() -> None:
+    """Of a new process: standard input is its terminal; SIGHUP counts, also where the tests run under nohup."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Demo:
     """exp_demo on the tiny data set, everything it writes below ``root``.
 
@@ -146,7 +153,7 @@ class Demo:
             cwd=DEMO,
             env={**environment, 'OMP_NUM_THREADS': '1'},
             start_new_session=start_new_session or terminal is not None,
-            preexec_fn=terminal and (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
+            preexec_fn=terminal and _as_in_a_terminal,
             text=True,
             **streams,
         )
