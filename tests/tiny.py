@@ -133,7 +133,6 @@ class Demo:
         log: Path,
         *arguments,
         shell: str = '',
-        start_new_session: bool = False,
         terminal: int | None = None,
         **settings,
     ) -> subprocess.Popen:
@@ -141,8 +140,7 @@ class Demo:
 
         Args:
             shell: a bash command that runs it as ``"$@"``.
-            start_new_session: in a process group of its own.
-            terminal: a descriptor of the terminal that it runs in.
+            terminal: a descriptor of the terminal that it runs in, in a process group of its own.
         """
         pipe = subprocess.PIPE
         streams = {'stdout': pipe, 'stderr': pipe} if terminal is None else dict.fromkeys(STREAMS, terminal)
@@ -152,7 +150,7 @@ class Demo:
             [*prefix, sys.executable, '-W', 'ignore', *script.split(), *self._arguments(log, arguments, settings)],
             cwd=DEMO,
             env={**environment, 'OMP_NUM_THREADS': '1'},
-            start_new_session=start_new_session or terminal is not None,
+            start_new_session=terminal is not None,
             preexec_fn=terminal and _as_in_a_terminal,
             text=True,
             **streams,

@@ -61,6 +61,7 @@ NEEDS = {
         'python -m furnace.base_model.weights convert hf:timm/resnet50s.gluon_in1k '
         'DATA/pytorch-weight/resnet50_v1c.pth',
     ],
+    'what test_export.py does by the same command': ['python eval.py -e last --export model.onnx'],
     'minutes': [
         'make demo',
         'make demo PYTHON=python3.12',
@@ -122,7 +123,6 @@ EVALUATIONS = {
     'python eval.py -e last --branch both': 'log/val_last.log',
     'python eval.py -e 20- --report': 'log/report/index.html',
     'python eval.py -e FILE.pth': 'log/val_last.log',
-    'python eval.py -e last --export model.onnx': 'model.onnx',
     "python eval.py -i photos street.jpg '**/*.png'": 'log/pred_imgs/images_*/label/street.png',
     'python eval.py -i film.mp4 --every 10 -p out': 'out/overlay/film/000010.png',
 }
@@ -130,8 +130,6 @@ EVALUATIONS = {
 
 @pytest.mark.parametrize('command', EVALUATIONS)
 def test_evaluation(demo, place, command):
-    if command.endswith('.onnx'):
-        pytest.importorskip('onnxscript')
     script, arguments, settings = split(command)
     log = Path(settings.pop('log_dir', 'log')).absolute()
     if not log.exists():

@@ -62,6 +62,7 @@ def fake_cuda(monkeypatch):
 
     made = work.random_batch
     monkeypatch.setattr(work, 'random_batch', lambda C, device: batch.append(C.batch_size) or made(C, device))
+    monkeypatch.setattr(memory.gc, 'collect', lambda: None)
     monkeypatch.setattr(torch.cuda, 'synchronize', reserved)
     monkeypatch.setattr(torch.cuda, 'reset_peak_memory_stats', lambda device: None)
     monkeypatch.setattr(torch.cuda, 'max_memory_allocated', reserved)
