@@ -36,6 +36,17 @@ SAVING = 600  # seconds from a signal until the launcher kills what has not ende
 NCCL_CAUSE = 'Last error:'  # what follows it in NCCL's failures
 
 
+_kept: list[Tensor] = []
+
+
+def _keep(tensor: Tensor) -> None:
+    """Until the next one, as older PyTorch (2.6) may hang else when the group ends.
+
+    A thread of gloo's that frees the last reference waits for Python, which waits for the thread.
+    """
+    _kept[:] = [tensor]
+
+
 @dataclass(frozen=True)
 class World:
     """This process among the others; by default it is alone."""
@@ -47,6 +58,7 @@ class World:
         """The sum over all processes, on each of them."""
         if self.size > 1:
             tensor = tensor.clone()
+            _keep(tensor)
             dist.all_reduce(tensor)
         return tensor
 
@@ -60,6 +72,7 @@ class World:
         if self.size == 1:
             return list(values)
         tensor = torch.tensor(values)
+        _keep(tensor)
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor.tolist()
 
